@@ -1,0 +1,19 @@
+"""imdl-bench: compare image-manipulation detectors; every number says how it was made."""
+
+from __future__ import annotations
+
+from imdl_bench import catalog
+
+__version__ = "0.1.0"
+__path__ += catalog.extra_roots()
+
+from imdl_bench.catalog import list_datasets, list_models, list_protocols, load_model, load_protocol
+
+__all__ = [
+    "__version__",
+    "list_datasets",
+    "list_models",
+    "list_protocols",
+    "load_model",
+    "load_protocol",
+]

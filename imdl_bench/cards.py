@@ -1,0 +1,166 @@
+"""Cards and protocols as validated data. Errors name the file, the key and the nearest right word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imdl_bench.errors import CardError, nearest
+from imdl_bench.images import SizePolicy
+
+
+CardT = TypeVar("CardT", bound=BaseModel)
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WeightsCard(_Card):
+    """One set of weights of a model: where it comes from, under which licence, trained on what."""
+
+    files: list[str] = []
+    url: str | None = None
+    sha256: list[str] = []
+    licence: str
+    trained_on: list[str] = []
+
+
+class ModelCard(_Card):
+    """``models/<name>/card.yaml``."""
+
+    name: str
+    title: str
+    entry: str = Field(pattern=r"^\w+:\w+$", description="module:callable inside the model's folder")
+    input: Literal["single", "pair"] = "single"
+    outputs: list[Literal["mask", "score"]] = Field(min_length=1)
+    paper: str
+    notes: str = ""
+    weights: dict[str, WeightsCard] = {}
+    min_size: int = Field(1, ge=1, description="least side in pixels the model accepts")
+
+
+class MaskCard(_Card):
+    """How the truth of a data set is stored. ``detect`` looks at many masks and takes the smaller side as forged."""
+
+    forged: Literal["white", "black", "green", "detect"] = "white"
+    size_mismatch: SizePolicy = "error"
+
+
+class ListCard(_Card):
+    """A published list of names. ``sha256`` is over its entries: stripped, blank lines left out, joined by LF."""
+
+    url: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    entries: int = Field(ge=1)
+
+
+class SplitCard(_Card):
+    """One split: the names stand here (``ids``), in published lists (``lists``), or are all but another split's."""
+
+    about: str
+    ids: list[str] = []
+    lists: list[ListCard] = []
+    all_but: str | None = None
+    repeats: Literal["keep", "drop"] = "drop"
+
+
+class ExpectedCard(_Card):
+    """Published counts of the full data set; ``check`` compares them with what is found."""
+
+    forged: int | None = None
+    pristine: int | None = None
+    masks: int | None = None
+
+
+class DatasetCard(_Card):
+    """``datasets/<name>/card.yaml``."""
+
+    name: str
+    title: str
+    entry: str = Field("index:index", pattern=r"^\w+:\w+$")
+    input: Literal["single", "pair"] = "single"
+    source: str
+    licence: str
+    paper: str
+    layouts: list[str] = []
+    expected: ExpectedCard = ExpectedCard()
+    mask: MaskCard = MaskCard()
+    splits: dict[str, SplitCard] = {}
+    built_in: bool = False
+    notes: str = ""
+
+
+class DataLine(_Card):
+    """One line of a protocol's ``data``."""
+
+    dataset: str
+    split: str = "full"
+    keep: Literal["all", "forged", "pristine"] = "all"
+    size_mismatch: SizePolicy | None = None
+
+
+class Protocol(_Card):
+    """``protocols/<name>.yaml``: what is run and how it is scored; everything that moves a number stands here."""
+
+    name: str
+    version: int = Field(ge=1)
+    title: str
+    task: Literal["localization", "detection", "both"]
+    source: str
+    data: list[DataLine] = Field(min_length=1)
+    distort: list[str | dict[str, dict[str, Any]]] = ["none"]
+    metrics: list[str] = Field(min_length=1)
+    score: Literal["model", "mask-mean", "mask-max"] = "model"
+    models: list[str] = Field([], description="run when no --model is given")
+    notes: str = ""
+    bootstrap: int = Field(1000, ge=0, description="resamples behind the 95 % intervals; 0 leaves them out")
+
+
+def read_card(path: Path, kind: type[CardT]) -> CardT:
+    """Read and validate a YAML card. Raises CardError that names the file, the key and the nearest right word."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CardError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise CardError(f"{path}: holds {type(content).__name__}, expected 'key: value' lines")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise CardError("\n".join(_explain(path, kind, problem) for problem in error.errors())) from None
+
+
+def _loader() -> Any:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _explain(path: Path, kind: type[BaseModel], problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(kind, problem["loc"][:-1])
+        return f"{path}: unknown key {where!r}{nearest(str(problem['loc'][-1]), known)}"
+    if problem["type"] == "missing":
+        return f"{path}: key {where!r} is missing"
+    return f"{path}: key {where!r}: {problem['msg']} (found {problem['input']!r})"
+
+
+def _fields_at(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Field names of the model that ``location`` points into."""
+    for part in location:
+        if not isinstance(part, str) or part not in kind.model_fields:
+            continue
+        inner = _model_inside(kind.model_fields[part].annotation)
+        if inner is None:
+            return []
+        kind = inner
+    return list(kind.model_fields)
+
+
+def _model_inside(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in getattr(annotation, "__args__", ()) if (found := _model_inside(part))), None)

@@ -1,0 +1,154 @@
+"""Find model, data-set and protocol folders, read their cards and load them: the only door to their code."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from imdl_bench.cards import CardT, DatasetCard, ModelCard, Protocol, read_card
+from imdl_bench.errors import CardError, UsageError, nearest
+from imdl_bench.types import Model, PairModel, Sample
+
+
+def extra_roots() -> list[str]:
+    """Folders besides the package itself that hold ``models/``, ``datasets/`` or ``protocols/``.
+
+    The checkout's root when the package runs from a checkout, and the folders in ``IMDL_BENCH_PATH``.
+    """
+    checkout = Path(__file__).resolve().parents[1]
+    roots = [str(checkout)] if (checkout / "pyproject.toml").is_file() and (checkout / "models").is_dir() else []
+    plugins = [folder for folder in os.environ.get("IMDL_BENCH_PATH", "").split(os.pathsep) if folder]
+    return roots + [str(Path(folder).expanduser().resolve()) for folder in plugins]
+
+
+def list_models() -> list[str]:
+    """Names of every model, sorted."""
+    return sorted(_cards("models"))
+
+
+def list_datasets() -> list[str]:
+    """Names of every data set, sorted."""
+    return sorted(_cards("datasets"))
+
+
+def list_protocols() -> list[str]:
+    """Names of every protocol, sorted."""
+    return sorted(_cards("protocols"))
+
+
+def card_path(kind: str, name: str) -> Path:
+    """The card file of a model, data set or protocol. Raises UsageError with the nearest known name."""
+    known = _cards(kind)
+    if name not in known:
+        noun = {"models": "model", "datasets": "data set", "protocols": "protocol"}[kind]
+        raise UsageError(f"no {noun} {name!r}{nearest(name, known)} (`imdl-bench list {kind}` shows all)")
+    return known[name]
+
+
+def model_card(name: str) -> ModelCard:
+    """The validated card of a model."""
+    return _named(card_path("models", name), ModelCard)
+
+
+def dataset_card(name: str) -> DatasetCard:
+    """The validated card of a data set."""
+    return _named(card_path("datasets", name), DatasetCard)
+
+
+def load_protocol(name: str | Path) -> Protocol:
+    """The validated protocol of that name, or of a YAML file of one's own."""
+    if str(name).endswith((".yaml", ".yml")):
+        return read_card(Path(name), Protocol)
+    return _named(card_path("protocols", str(name)), Protocol)
+
+
+def load_model(name: str, weights: str | None = None, *, device: str = "cpu", seed: int = 0) -> Model | PairModel:
+    """Build a model, ready to ``predict``.
+
+    Args:
+        name: as in :func:`list_models`.
+        weights: a name from the card; models without weights (the classical baselines) take none.
+        device: where a network runs; models without weights always run on the CPU.
+        seed: of random weights; without meaning for models that have none.
+
+    Raises:
+        UsageError: unknown name, or weights for a model that has none.
+        CardError: the card's ``entry`` cannot be imported.
+    """
+    card = model_card(name)
+    build = _entry("models", name, card.entry)
+    if not card.weights:
+        if weights is not None:
+            raise UsageError(f"{name} has no weights: write --model {name}, not {name}@{weights}")
+        return build()  # type: ignore[no-any-return]
+    return build(weights=weights, device=device, seed=seed)  # type: ignore[no-any-return]
+
+
+def dataset_module(name: str) -> Any:
+    """The Python module behind a data set's ``entry``."""
+    return _module("datasets", name, dataset_card(name).entry)
+
+
+def dataset_index(name: str) -> Callable[[Path], list[Sample]]:
+    """The ``index`` function of a data set."""
+    return _entry("datasets", name, dataset_card(name).entry)  # type: ignore[no-any-return]
+
+
+def fingerprint(kind: str, name: str) -> str:
+    """sha256 over the code and card of a model or data set: another model can never be taken for this one."""
+    folder = card_path(kind, name).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in {".py", ".yaml", ".json", ".csv"}:
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def _cards(kind: str) -> dict[str, Path]:
+    pattern = "*.yaml" if kind == "protocols" else "*/card.yaml"
+    found: dict[str, Path] = {}
+    for root in _roots():
+        for path in sorted((root / kind).glob(pattern)):
+            name = path.stem if kind == "protocols" else path.parent.name
+            first = found.setdefault(name, path)
+            if first != path and first.read_bytes() != path.read_bytes():
+                raise CardError(f"{path} and {first} have the same name {name!r} and differ; rename one")
+    return found
+
+
+def _roots() -> list[Path]:
+    import imdl_bench
+
+    return [Path(folder) for folder in imdl_bench.__path__]
+
+
+def _named(path: Path, kind: type[CardT]) -> CardT:
+    card = read_card(path, kind)
+    name = path.stem if kind is Protocol else path.parent.name
+    if getattr(card, "name", name) != name:
+        raise CardError(f"{path}: key 'name': {card.name!r} differs from the file's place {name!r}")  # type: ignore[attr-defined]
+    return card
+
+
+def _module(kind: str, name: str, entry: str) -> Any:
+    module = entry.partition(":")[0]
+    path = card_path(kind, name)
+    try:
+        return importlib.import_module(f"imdl_bench.{kind}.{name}.{module}")
+    except ImportError as error:
+        raise CardError(f"{path}: entry {entry!r} cannot be imported: {error}") from error
+
+
+def _entry(kind: str, name: str, entry: str) -> Any:
+    attribute = entry.partition(":")[2]
+    module = _module(kind, name, entry)
+    if not hasattr(module, attribute):
+        known = nearest(attribute, dir(module))
+        raise CardError(f"{card_path(kind, name)}: entry {entry!r}: {module.__name__} has no {attribute!r}{known}")
+    return getattr(module, attribute)
