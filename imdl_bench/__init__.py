@@ -8,12 +8,14 @@ __version__ = "0.1.0"
 __path__ += catalog.extra_roots()
 
 from imdl_bench.catalog import list_datasets, list_models, list_protocols, load_model, load_protocol
+from imdl_bench.dataset import load_dataset
 
 __all__ = [
     "__version__",
     "list_datasets",
     "list_models",
     "list_protocols",
+    "load_dataset",
     "load_model",
     "load_protocol",
 ]

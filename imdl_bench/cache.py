@@ -1,0 +1,45 @@
+"""The cache folder, and downloads into it: https only, bounded in size, checked, moved into place when whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.request
+from pathlib import Path
+
+from imdl_bench.errors import DataError, UsageError
+
+
+def cache_dir() -> Path:
+    """``IMDL_BENCH_CACHE``, or ``imdl_bench`` in the user's cache folder."""
+    own = os.environ.get("IMDL_BENCH_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imdl_bench"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or not there, also when killed half way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+def download(url: str, max_bytes: int) -> bytes:
+    """The content of an https address. Raises UsageError for other schemes, DataError where it cannot be had."""
+    if not url.startswith("https://"):
+        raise UsageError(f"{url}: only https addresses are fetched")
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            content: bytes = answer.read(max_bytes + 1)
+    except OSError as error:
+        raise DataError(f"{url}: cannot be fetched ({error})") from None
+    if len(content) > max_bytes:
+        raise DataError(f"{url}: larger than the {max_bytes} bytes expected; not taken")
+    return content
+
+
+def sha256(content: bytes) -> str:
+    """Lower-case hexadecimal sha256."""
+    return hashlib.sha256(content).hexdigest()

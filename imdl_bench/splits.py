@@ -1,0 +1,117 @@
+"""Which samples belong to a split: names from the card, from a published list, or from the user's own file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from imdl_bench.cache import cache_dir, download, sha256, write_atomically
+from imdl_bench.cards import DatasetCard, ListCard, SplitCard
+from imdl_bench.errors import DataError, UsageError, nearest
+from imdl_bench.types import Sample
+
+MAX_LIST_BYTES = 64_000_000
+
+
+def split_names(card: DatasetCard) -> list[str]:
+    """Every split a data set offers; ``full`` always exists."""
+    return ["full", *(name for name in card.splits if name != "full")]
+
+
+def select(
+    samples: Sequence[Sample],
+    card: DatasetCard,
+    split: str,
+    key: Callable[[str], str],
+    split_file: Path | None = None,
+) -> tuple[list[Sample], list[str]]:
+    """The samples of a split, and remarks about names that are not there.
+
+    ``split_file`` replaces the published list of the split (same names, one per line). Sample order is the index's,
+    except where the card keeps repeated names: those follow the list, repeats as ``<id>#2``.
+
+    Raises:
+        UsageError: the card has no such split.
+        DataError: no name of the list is in the folder, or the list cannot be had or has another checksum.
+    """
+    if split not in split_names(card):
+        raise UsageError(f"{card.name} has no split {split!r}{nearest(split, split_names(card))}")
+    if split not in card.splits and split_file is None:
+        return list(samples), []
+    rule = card.splits.get(split, SplitCard(about="given with --split-file"))
+    if split_file is not None:
+        names = read_names(split_file.read_bytes().decode("utf-8-sig")) if split_file.is_file() else None
+        if names is None:
+            raise UsageError(f"{split_file}: no such split file")
+        return _pick(samples, names, rule, key, f"{card.name}/{split}")
+    if rule.all_but is not None:
+        left_out, remarks = select(samples, card, rule.all_but, key)
+        drop = {sample.id for sample in left_out}
+        return [sample for sample in samples if sample.id not in drop], remarks
+    names = list(rule.ids) + [name for published in rule.lists for name in fetch_names(published, card.name)]
+    return _pick(samples, names, rule, key, f"{card.name}/{split}")
+
+
+def read_names(text: str) -> list[str]:
+    """Entries of a list file: stripped lines, blank ones left out."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def fetch_names(published: ListCard, dataset: str) -> list[str]:
+    """The entries of a published list, from the cache or its official address, checked by sha256.
+
+    Raises:
+        DataError: not to be had, or not the list that the card was written for.
+    """
+    kept = cache_dir() / "splits" / f"{published.sha256}.txt"
+    if kept.is_file():
+        names = read_names(kept.read_text(encoding="utf-8"))
+        if sha256("\n".join(names).encode()) == published.sha256:
+            return names
+    advice = f"save the list yourself and give it with --split-file {dataset}=FILE"
+    try:
+        text = download(published.url, MAX_LIST_BYTES).decode("utf-8-sig")
+    except DataError as error:
+        raise DataError(f"{error}; {advice}") from None
+    names = read_names(text)
+    found = sha256("\n".join(names).encode())
+    if found != published.sha256:
+        raise DataError(f"{published.url}: {len(names)} entries with sha256 {found}, not {published.sha256}; {advice}")
+    write_atomically(kept, "\n".join(names).encode())
+    return names
+
+
+def default_key(name: str) -> str:
+    """Lower-case stem of the base name: what a list entry and a sample share when a data set says nothing else."""
+    return PurePosixPath(name).stem.lower()
+
+
+def _pick(
+    samples: Sequence[Sample], names: list[str], rule: SplitCard, key: Callable[[str], str], where: str
+) -> tuple[list[Sample], list[str]]:
+    wanted = [key(re.split(r"[\s,]", name, maxsplit=1)[0]) for name in names]
+    by_key: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_key.setdefault(key(sample.id), []).append(sample)
+    absent = [name for name, entry in zip(names, wanted, strict=True) if entry not in by_key]
+    if len(absent) == len(names):
+        raise DataError(f"{where}: none of the {len(names)} names of the split is in the folder (first: {names[:1]})")
+    remarks = []
+    if absent:
+        shown = ", ".join(absent[:3]) + (f", +{len(absent) - 3} more" if len(absent) > 3 else "")
+        remarks = [f"{where}: {len(names) - len(absent)} of {len(names)} names of the split found (missing {shown})"]
+    if rule.repeats == "drop":
+        chosen = set(wanted)
+        return [sample for sample in samples if key(sample.id) in chosen], remarks
+    return _with_repeats([sample for entry in wanted for sample in by_key.get(entry, [])]), remarks
+
+
+def _with_repeats(samples: list[Sample]) -> list[Sample]:
+    seen: dict[str, int] = {}
+    numbered = []
+    for sample in samples:
+        count = seen[sample.id] = seen.get(sample.id, 0) + 1
+        numbered.append(sample if count == 1 else replace(sample, id=f"{sample.id}#{count}"))
+    return numbered
