@@ -1,0 +1,42 @@
+"""95 % bootstrap intervals that resample groups of images, because edits of one photograph are not independent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def resample_groups(groups: Sequence[str], resamples: int, seed: int) -> Array:
+    """How often each image counts in each resample, float64 (resamples, n).
+
+    A resample draws as many groups as there are, with replacement; an image counts as often as its group was drawn.
+    Empty where fewer than two groups exist: one photograph says nothing about spread.
+    """
+    names, member_of = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    if len(names) < 2 or resamples == 0:
+        return np.empty((0, len(groups)))
+    draws = np.random.Generator(np.random.PCG64(seed)).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=resamples
+    )
+    return draws[:, member_of].astype(np.float64)
+
+
+def interval(values: Array) -> tuple[float, float]:
+    """The 2.5 % and 97.5 % percentiles of the defined resamples; nan, nan where there are none."""
+    defined = values[~np.isnan(values)]
+    if len(defined) == 0:
+        return float("nan"), float("nan")
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def weighted_means(values: Array, weights: Array) -> Array:
+    """The mean of ``values`` (n,), nan left out, under each row of ``weights`` (resamples, n)."""
+    defined = ~np.isnan(values)
+    total = (weights * defined).sum(axis=-1)
+    summed = (weights * np.where(defined, values, 0.0)).sum(axis=-1)
+    return np.where(total > 0, summed / np.where(total > 0, total, 1), np.nan)

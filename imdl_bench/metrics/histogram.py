@@ -1,0 +1,320 @@
+"""One pass over the pixels: sorted scores of one image, and pools of scores that add up over a data set.
+
+Scores are float32 in [0, 1]; their bit patterns order as they do, so everything here works on uint32.
+Per image the scores are sorted, which is exact. A pool keeps exact values while they are few and falls back to bins
+that are uniform in the logit (10 mantissa bits per octave of p below 0.5 and of 1 - p above), because a trained network
+puts most pixels below 1e-5, where uniform bins would tie what it ranks.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+
+_HALF_BITS = 0x3F000000
+_ONE_BITS = 0x3F800000
+_MANTISSA_DROPPED = 13
+_BASE = 0x30000000 >> _MANTISSA_DROPPED  # 2**-31: scores below it share the first bin
+HALF_BINS = (_HALF_BITS >> _MANTISSA_DROPPED) - _BASE + 1
+BINS = 2 * HALF_BINS
+COARSE_PER_FINE = 16
+COARSE_HALF = (HALF_BINS - 1) // COARSE_PER_FINE + 1
+COARSE_BINS = 2 * COARSE_HALF
+MAX_EXACT_VALUES = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Counts at falling thresholds, all that a ranking metric needs. Arrays are (..., K), the last axis falls in score.
+
+    Point k predicts ``score >= thresholds[k]``; the first threshold is infinite and predicts nothing. ``*_before`` are
+    the counts just above that score, so that ties are known. Points without any forged pixel may be left out: no metric
+    here is greatest there.
+    """
+
+    thresholds: NDArray[np.float64]
+    tp: NDArray[np.float64]
+    fp: NDArray[np.float64]
+    tp_before: NDArray[np.float64]
+    fp_before: NDArray[np.float64]
+    forged: NDArray[np.float64]
+    pristine: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SortedScores:
+    """The pixels of one image in order of score.
+
+    Attributes:
+        keys: uint32 (n,), rising: ``bits(score) << 1 | pristine``, so that forged pixels lead their ties.
+        forged_at: int64 (P,), positions of the forged pixels in ``keys``.
+        inverted: whether scores stand for ``1 - score`` (exactly, no rounding).
+    """
+
+    keys: NDArray[np.uint32]
+    forged_at: Counts
+    inverted: bool = False
+
+    @property
+    def forged(self) -> int:
+        """Number of forged pixels."""
+        return len(self.forged_at)
+
+    @property
+    def pristine(self) -> int:
+        """Number of pristine pixels."""
+        return len(self.keys) - len(self.forged_at)
+
+    def counts_at(self, threshold: float) -> tuple[int, int]:
+        """True and false positives at ``score >= threshold``."""
+        return self._counts_from(int(np.searchsorted(self.keys, self._first_key(threshold))))
+
+    def curve(self) -> Curve:
+        """The points that hold forged pixels."""
+        n, forged = len(self.keys), self.forged
+        starts_group = np.empty(forged, bool)
+        if forged:
+            starts_group[0] = True
+            starts_group[1:] = self.keys[self.forged_at[1:]] != self.keys[self.forged_at[:-1]]
+        first = np.flatnonzero(starts_group)
+        start = self.forged_at[first]
+        last = self.forged_at[np.append(first[1:], forged) - 1] if forged else start
+        end = self._ends(last)
+        tp, tp_before = forged - first, forged - np.append(first[1:], forged)[: len(first)]
+        fp, fp_before = n - start - tp, n - end - tp_before
+        return Curve(
+            np.append(self._score(self.keys[start]), np.inf)[::-1],
+            *(np.append(counts, 0)[::-1].astype(np.float64) for counts in (tp, fp, tp_before, fp_before)),
+            forged=np.float64(forged),  # type: ignore[arg-type]
+            pristine=np.float64(self.pristine),  # type: ignore[arg-type]
+        )
+
+    def eer_counts(self) -> tuple[int, int, float]:
+        """True positives, false positives and threshold where false-positive and false-negative rate are closest.
+
+        Among all scores that occur; the higher one where two are equally close.
+        """
+        low, high = 0, len(self.keys) - 1  # ranks from the top
+        while low < high:
+            middle = (low + high) // 2
+            if self._excess(self._group_start(middle)) >= 0:
+                high = middle
+            else:
+                low = middle + 1
+        start = self._group_start(low)
+        above = int(np.searchsorted(self.keys, self.keys[start] | 1, side="right"))
+        if above < len(self.keys) and abs(self._excess(above)) <= abs(self._excess(start)):
+            start = above
+        return (*self._counts_from(start), float(self._score(self.keys[start : start + 1])[0]))
+
+    def inverse(self) -> SortedScores:
+        """The same pixels scored ``1 - score``, in exact reverse order."""
+        bits, pristine = self.keys >> 1, self.keys & 1
+        return _sorted(((_ONE_BITS - bits) << 1) | pristine, inverted=not self.inverted)
+
+    def _counts_from(self, start: int) -> tuple[int, int]:
+        tp = self.forged - int(np.searchsorted(self.forged_at, start))
+        return tp, len(self.keys) - start - tp
+
+    def _excess(self, start: int) -> float:
+        tp, fp = self._counts_from(start)
+        return fp / self.pristine - (1 - tp / self.forged)
+
+    def _group_start(self, rank: int) -> int:
+        key = self.keys[len(self.keys) - 1 - rank]
+        return int(np.searchsorted(self.keys, key & np.uint32(0xFFFFFFFE)))
+
+    def _ends(self, last: Counts) -> Counts:
+        """Where each tie group ends, given the position of its last forged pixel."""
+        end = last + 1
+        tied = np.flatnonzero(end < len(self.keys))
+        tied = tied[self.keys[end[tied]] == (self.keys[last[tied]] | 1)]
+        end[tied] = np.searchsorted(self.keys, self.keys[last[tied]] | 1, side="right")
+        return end
+
+    def _first_key(self, threshold: float) -> np.uint32:
+        """The least key whose score reaches ``threshold``."""
+        if self.inverted:  # 1 - score >= t  <=>  score <= 1 - t, in exact arithmetic of the float32 scores
+            limit = np.float64(1) - np.float64(threshold)
+            if limit < 0:
+                return np.uint32(0xFFFFFFFF)
+            bits = _bits_at_most(float(limit))
+            return np.uint32((_ONE_BITS - min(bits, _ONE_BITS)) << 1)
+        return np.uint32(_bits_at_least(threshold) << 1)
+
+    def _score(self, keys: NDArray[np.uint32]) -> NDArray[np.float64]:
+        bits = keys >> np.uint32(1)
+        if self.inverted:
+            return 1.0 - (np.uint32(_ONE_BITS) - bits).view(np.float32).astype(np.float64)
+        return bits.view(np.float32).astype(np.float64)
+
+
+def sort_scores(mask: NDArray[np.float32], truth: NDArray[np.bool_]) -> SortedScores:
+    """Sort the pixels of one image.
+
+    Args:
+        mask: float32 (H, W) in [0, 1], checked by the caller.
+        truth: bool (H, W), True = forged.
+    """
+    keys = np.ascontiguousarray(mask).reshape(-1).view(np.uint32) << np.uint32(1)  # drops the sign of -0.0
+    keys |= ~np.ascontiguousarray(truth).reshape(-1)
+    return _sorted(keys)
+
+
+def _sorted(keys: NDArray[np.uint32], *, inverted: bool = False) -> SortedScores:
+    keys.sort()
+    return SortedScores(keys, np.flatnonzero((keys & np.uint32(1)) == 0), inverted)
+
+
+def _bits_at_least(threshold: float) -> int:
+    nearest = np.float32(threshold)
+    if float(nearest) < threshold:
+        nearest = np.nextafter(nearest, np.float32(np.inf))
+    return 0 if nearest <= 0 else int(nearest.view(np.uint32))
+
+
+def _bits_at_most(limit: float) -> int:
+    nearest = np.float32(limit)
+    if float(nearest) > limit:
+        nearest = np.nextafter(nearest, np.float32(-np.inf))
+    return 0 if nearest <= 0 else int(nearest.view(np.uint32))
+
+
+def bin_of(bits: NDArray[np.uint32]) -> Counts:
+    """The bin 0..BINS-1 of scores given as float32 bit patterns."""
+    lower = np.maximum((bits >> _MANTISSA_DROPPED).astype(np.int64) - _BASE, -1) + 1
+    rest = (np.float32(1) - bits.view(np.float32)).view(np.int32).astype(np.int64) - 1
+    upper = BINS - 1 - (np.maximum((rest >> _MANTISSA_DROPPED) - _BASE, -1) + 1)
+    return np.where(bits < _HALF_BITS, lower, upper)
+
+
+def bin_edges() -> NDArray[np.float64]:
+    """The least score of each bin, rising; 0.5 is one of them."""
+    steps = ((np.arange(HALF_BINS - 1, dtype=np.uint32) + np.uint32(_BASE)) << np.uint32(_MANTISSA_DROPPED)).view(
+        np.float32
+    )
+    lower = np.concatenate([[0.0], steps.astype(np.float64)])
+    return np.concatenate([lower, 1.0 - np.append(lower[1:], 0.5)[::-1]])
+
+
+def bin_scores(scores: SortedScores) -> Counts:
+    """Histogram (2, BINS) of one image: forged, pristine."""
+    bits = scores.keys >> np.uint32(1)
+    half = int(np.searchsorted(bits, np.uint32(_HALF_BITS)))
+    combined = np.empty(len(bits), np.int64)
+    np.right_shift(bits[:half], _MANTISSA_DROPPED, out=combined[:half], casting="unsafe")
+    combined[:half] -= _BASE - 1
+    np.maximum(combined[:half], 0, out=combined[:half])
+    combined[half:] = bin_of(bits[half:])
+    combined <<= 1
+    combined |= scores.keys & np.uint32(1)
+    return np.ascontiguousarray(np.bincount(combined, minlength=2 * BINS).reshape(BINS, 2).T)
+
+
+def coarsen(histogram: Counts) -> Counts:
+    """(2, BINS) to (2, COARSE_BINS), 6 mantissa bits per octave: kept per image for intervals and set-wide sweeps."""
+    inner = np.arange(COARSE_HALF - 1) * COARSE_PER_FINE + 1
+    starts = np.concatenate([[0], inner, HALF_BINS + inner - 1, [BINS - 1]])
+    return np.add.reduceat(histogram, starts, axis=1)
+
+
+def coarse_edges() -> NDArray[np.float64]:
+    """The least score of each coarse bin, rising."""
+    inner = np.arange(COARSE_HALF - 1) * COARSE_PER_FINE + 1
+    return bin_edges()[np.concatenate([[0], inner, HALF_BINS + inner - 1, [BINS - 1]])]
+
+
+def dense_curve(
+    thresholds: NDArray[np.float64], forged: NDArray[np.float64], pristine: NDArray[np.float64]
+) -> Curve:
+    """The curve of counts per score, scores rising along the last axis; leading axes are kept (resamples)."""
+    nothing = np.zeros((*forged.shape[:-1], 1))
+    tp, fp = (
+        np.cumsum(np.concatenate([nothing, counts[..., ::-1]], axis=-1), axis=-1) for counts in (forged, pristine)
+    )
+    before = [np.concatenate([nothing, counts[..., :-1]], axis=-1) for counts in (tp, fp)]
+    return Curve(np.append(thresholds, np.inf)[::-1], tp, fp, *before, forged=tp[..., -1:], pristine=fp[..., -1:])
+
+
+@dataclass(slots=True)
+class ScorePool:
+    """Scores of many images together. Adding is exact integer arithmetic: neither order nor batches matter.
+
+    Exact values are kept up to ``MAX_EXACT_VALUES`` distinct scores (saved 8-bit masks and small sets stay exact);
+    beyond that the pool is a histogram over ``BINS`` bins.
+    """
+
+    bits: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    counts: Counts = field(default_factory=lambda: np.zeros((2, 0), np.int64))
+    binned: bool = False
+
+    def add(self, scores: SortedScores, histogram: Counts) -> None:
+        """Add one image, given sorted and as its :func:`bin_scores`."""
+        if not self.binned:
+            self._add_values(scores)
+        if self.binned:
+            self.counts += histogram
+
+    def curve(self) -> Curve:
+        """All distinct scores (or bins) that occur."""
+        occurs = np.flatnonzero(self.counts.any(axis=0))
+        values = bin_edges() if self.binned else self.bits.view(np.float32).astype(np.float64)
+        forged, pristine = self.counts[:, occurs].astype(np.float64)
+        return dense_curve(values[occurs], forged, pristine)
+
+    def to_bytes(self) -> bytes:
+        """For the run's file; :meth:`from_bytes` reads it."""
+        head = np.array([self.binned, len(self.bits)], "<i8").tobytes()
+        return zlib.compress(head + self.bits.astype("<u4").tobytes() + self.counts.astype("<i8").tobytes(), 1)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> ScorePool:
+        """The pool that :meth:`to_bytes` wrote."""
+        raw = zlib.decompress(content)
+        binned, values = np.frombuffer(raw, "<i8", 2)
+        bits = np.frombuffer(raw, "<u4", int(values), 16).astype(np.uint32)
+        counts = np.frombuffer(raw, "<i8", offset=16 + 4 * int(values)).reshape(2, -1).astype(np.int64)
+        return cls(bits, counts, bool(binned))
+
+    def _add_values(self, scores: SortedScores) -> None:
+        keys, repeats = _runs(scores.keys)
+        bits = keys >> np.uint32(1)
+        counts = np.zeros((2, len(keys)), np.int64)
+        counts[keys & np.uint32(1), np.arange(len(keys))] = repeats
+        together, place = np.unique(np.concatenate([self.bits, bits]), return_inverse=True)
+        summed = np.zeros((2, len(together)), np.int64)
+        for row, parts in enumerate(np.concatenate([self.counts, counts], axis=1)):
+            np.add.at(summed[row], place, parts)
+        if len(together) <= MAX_EXACT_VALUES:
+            self.bits, self.counts = together, summed
+            return
+        histogram = np.zeros((2, BINS), np.int64)
+        for row in range(2):
+            np.add.at(histogram[row], bin_of(self.bits), self.counts[row])
+        self.bits, self.counts, self.binned = np.zeros(0, np.uint32), histogram, True
+
+
+def _runs(keys: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Counts]:
+    starts = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1])
+    return keys[starts], np.diff(np.append(starts, len(keys)))
+
+
+def pack_counts(histogram: Counts) -> bytes:
+    """A sparse histogram (2, n) as bytes; :func:`unpack_counts` reads it."""
+    flat = histogram.reshape(-1)
+    at = np.flatnonzero(flat)
+    return zlib.compress(np.array([len(at)], "<u4").tobytes() + at.astype("<u2").tobytes() + flat[at].astype("<u4").tobytes(), 1)
+
+
+def unpack_counts(content: bytes, bins: int = COARSE_BINS) -> Counts:
+    """The histogram (2, bins) that :func:`pack_counts` wrote."""
+    raw = zlib.decompress(content)
+    length = int(np.frombuffer(raw, "<u4", 1)[0])
+    flat = np.zeros(2 * bins, np.int64)
+    flat[np.frombuffer(raw, "<u2", length, 4)] = np.frombuffer(raw, "<u4", length, 4 + 2 * length)
+    return flat.reshape(2, bins)

@@ -1,0 +1,80 @@
+"""Metrics of a ranking: pure functions of a :class:`~imdl_bench.metrics.histogram.Curve`, over its last axis.
+
+The same functions serve one image, a pool, image-level scores, and all bootstrap resamples at once (leading axes).
+nan unless both classes occur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imdl_bench.metrics.histogram import Curve
+
+Array = NDArray[np.float64]
+Decision = Callable[[Array, Array, Array, Array], Array]
+
+
+def auc(curve: Curve) -> Array:
+    """Area under the ROC with ties at half, so that a constant map scores 0.5."""
+    pairs = _total(curve.forged) * _total(curve.pristine)
+    area = ((curve.tp - curve.tp_before) * (2 * curve.pristine - curve.fp - curve.fp_before)).sum(axis=-1)
+    return _defined(curve, area / np.where(pairs > 0, 2 * pairs, 1))
+
+
+def ap(curve: Curve) -> Array:
+    """Average precision, the sum of precision times step in recall; no interpolation (as scikit-learn)."""
+    called = curve.tp + curve.fp
+    steps = (curve.tp - curve.tp_before) * (curve.tp / np.where(called > 0, called, 1))
+    forged = _total(curve.forged)
+    return _defined(curve, steps.sum(axis=-1) / np.where(forged > 0, forged, 1))
+
+
+def eer(curve: Curve) -> Array:
+    """Equal error rate: where the ROC, linear between its points, has as many false positives as false negatives."""
+    forged, pristine = np.maximum(curve.forged, 1), np.maximum(curve.pristine, 1)
+    fpr, fnr = curve.fp / pristine, 1 - curve.tp / forged
+    fpr_before, fnr_before = curve.fp_before / pristine, 1 - curve.tp_before / forged
+    crossed = fpr >= fnr
+    at = crossed.argmax(axis=-1)[..., None]
+    after, before = (np.take_along_axis(a - b, at, -1)[..., 0] for a, b in ((fpr, fnr), (fpr_before, fnr_before)))
+    x0, x1 = (np.take_along_axis(x, at, -1)[..., 0] for x in (fpr_before, fpr))
+    step = np.where(after > before, -before / np.where(after > before, after - before, 1), 0.0)
+    between = x0 + np.clip(step, 0, 1) * (x1 - x0)
+    flat = np.take_along_axis(fnr_before, at, -1)[..., 0]
+    return _defined(curve, np.where(before >= 0, flat, between))
+
+
+def tpr_at_fpr(curve: Curve, limit: float) -> Array:
+    """Greatest true-positive rate of any threshold whose false-positive rate is at most ``limit``; not interpolated."""
+    allowed = curve.fp <= limit * curve.pristine * (1 + 1e-12)
+    forged = _total(curve.forged)
+    return _defined(curve, np.where(allowed, curve.tp, 0).max(axis=-1) / np.where(forged > 0, forged, 1))
+
+
+def best_at(curve: Curve, decision: Decision) -> NDArray[np.intp]:
+    """Index of the highest threshold at which ``decision`` is greatest."""
+    value = decision(curve.tp, curve.fp, curve.forged, curve.pristine)
+    return np.where(np.isnan(value), -np.inf, value).argmax(axis=-1)
+
+
+def eer_at(curve: Curve) -> NDArray[np.intp]:
+    """Index of the threshold with the closest false-positive and false-negative rates; the higher of two."""
+    gap = curve.fp / np.maximum(curve.pristine, 1) - (1 - curve.tp / np.maximum(curve.forged, 1))
+    return np.abs(gap).argmin(axis=-1)
+
+
+def decision_at(curve: Curve, decision: Decision, at: NDArray[np.intp]) -> Array:
+    """``decision`` at point ``at`` of the curve."""
+    tp, fp = (np.take_along_axis(counts, at[..., None], -1)[..., 0] for counts in (curve.tp, curve.fp))
+    return decision(tp, fp, _total(curve.forged), _total(curve.pristine))
+
+
+def _total(count: Array) -> Array:
+    return count[..., 0] if np.ndim(count) else count
+
+
+def _defined(curve: Curve, value: Array) -> Array:
+    return np.where((_total(curve.forged) > 0) & (_total(curve.pristine) > 0), value, np.nan)
