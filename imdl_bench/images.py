@@ -11,6 +11,17 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+# Registered here, once: Pillow's lazy registration is not safe when threads open their first pictures together.
+from PIL import (  # noqa: F401
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
 from imdl_bench.errors import ImageError, UsageError
 from imdl_bench.types import Image
 
