@@ -16,7 +16,6 @@ from PIL import (  # noqa: F401
     BmpImagePlugin,
     GifImagePlugin,
     JpegImagePlugin,
-    MpoImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
@@ -25,7 +24,7 @@ from PIL import (  # noqa: F401
 from imdl_bench.errors import ImageError, UsageError
 from imdl_bench.types import Image
 
-FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "BMP", "WEBP", "GIF")
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 DEFAULT_MAX_PIXELS = 200_000_000
 
