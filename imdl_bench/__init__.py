@@ -7,10 +7,13 @@ from imdl_bench import catalog
 __version__ = "0.1.0"
 __path__ += catalog.extra_roots()
 
+from imdl_bench.benchmark import RunResult, run
 from imdl_bench.catalog import list_datasets, list_models, list_protocols, load_model, load_protocol
 from imdl_bench.dataset import load_dataset
+from imdl_bench.images import read_image
 
 __all__ = [
+    "RunResult",
     "__version__",
     "list_datasets",
     "list_models",
@@ -18,4 +21,6 @@ __all__ = [
     "load_dataset",
     "load_model",
     "load_protocol",
+    "read_image",
+    "run",
 ]

@@ -112,9 +112,9 @@ class Protocol(_Card):
     task: Literal["localization", "detection", "both"]
     source: str
     data: list[DataLine] = Field(min_length=1)
-    distort: list[str | dict[str, dict[str, Any]]] = ["none"]
     metrics: list[str] = Field(min_length=1)
     score: Literal["model", "mask-mean", "mask-max"] = "model"
+    pixels_of: Literal["forged", "all"] = Field("forged", description="images that enter pixel metrics")
     models: list[str] = Field([], description="run when no --model is given")
     notes: str = ""
     bootstrap: int = Field(1000, ge=0, description="resamples behind the 95 % intervals; 0 leaves them out")

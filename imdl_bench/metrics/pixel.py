@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdl_bench.metrics import ranking
-from imdl_bench.metrics.histogram import Counts, Curve, ScorePool, SortedScores, bin_scores, coarsen, sort_scores
+from imdl_bench.metrics.histogram import Counts, Curve, SortedScores, bin_scores, sort_scores
 from imdl_bench.metrics.names import Metric
 
 
@@ -21,12 +21,14 @@ class PixelScores:
     Attributes:
         values: per metric asked for, nan where undefined; nan too for metrics that exist only for the whole set.
         totals: int64 (2 + 2 T,): forged and pristine pixels, then true and false positives at each fixed threshold.
-        coarse: histogram (2, COARSE_BINS), or None where no metric of the set needs it.
+        histogram: (2, BINS), or None where no metric of the set needs it.
+        scores: the sorted pixels, for a :class:`~imdl_bench.metrics.histogram.ScorePool`.
     """
 
     values: tuple[float, ...]
     totals: Counts
-    coarse: Counts | None
+    histogram: Counts | None
+    scores: SortedScores
 
 
 def fixed_thresholds(metrics: Sequence[Metric]) -> list[float]:
@@ -36,14 +38,13 @@ def fixed_thresholds(metrics: Sequence[Metric]) -> list[float]:
 
 def needs_histogram(metrics: Sequence[Metric]) -> bool:
     """Whether any metric looks at the whole set's scores: pooled rankings, ``@best-set``, ``@eer-set``."""
-    return any(m.level == "pixel" and not _own_value(m) and not isinstance(m.threshold, float) for m in metrics)
+    return any(m.level == "pixel" and not has_own_value(m) and not isinstance(m.threshold, float) for m in metrics)
 
 
 def score_pixels(
     mask: NDArray[np.float32],
     truth: NDArray[np.bool_],
     metrics: Sequence[Metric],
-    pool: ScorePool | None = None,
 ) -> PixelScores:
     """Score one predicted mask against its truth.
 
@@ -51,20 +52,14 @@ def score_pixels(
         mask: float32 (H, W) in [0, 1], high = forged.
         truth: bool (H, W), True = forged.
         metrics: as asked by the protocol; image-level ones are passed over (nan).
-        pool: scores of the data set so far; this image is added.
     """
     scores = sort_scores(mask, truth)
     sources = _Sources(scores)
-    values = tuple(_value(metric, sources) if _own_value(metric) else math.nan for metric in metrics)
+    values = tuple(_value(metric, sources) if has_own_value(metric) else math.nan for metric in metrics)
     at = [scores.counts_at(threshold) for threshold in fixed_thresholds(metrics)]
     totals = np.array([scores.forged, scores.pristine, *(count for pair in at for count in pair)], np.int64)
-    coarse = None
-    if needs_histogram(metrics):
-        histogram = bin_scores(scores)
-        coarse = coarsen(histogram)
-        if pool is not None:
-            pool.add(scores, histogram)
-    return PixelScores(values, totals, coarse)
+    histogram = bin_scores(scores) if needs_histogram(metrics) else None
+    return PixelScores(values, totals, histogram, scores)
 
 
 def pixel_metric(metric: Metric, mask: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
@@ -72,7 +67,8 @@ def pixel_metric(metric: Metric, mask: NDArray[np.float32], truth: NDArray[np.bo
     return score_pixels(mask, truth, [metric]).values[0]
 
 
-def _own_value(metric: Metric) -> bool:
+def has_own_value(metric: Metric) -> bool:
+    """Whether one image alone has a value of this metric: a per-image pixel metric without a set-wide threshold."""
     set_wide = isinstance(metric.threshold, str) and metric.threshold.endswith("-set")
     return metric.level == "pixel" and metric.average == "per-image" and not set_wide
 

@@ -44,6 +44,7 @@ class ScoredRows:
         coarse: per image (2, COARSE_BINS), or None where no metric needs it or the image has no pixel metrics.
         pool: all pixel scores together.
         with_pixels: bool (n,), images that entered the pixel metrics.
+        n_without_truth: images that pixel metrics had to pass over because their truth is not given.
     """
 
     forged: NDArray[np.bool_]
@@ -54,12 +55,22 @@ class ScoredRows:
     coarse: Sequence[Counts | None]
     pool: ScorePool
     with_pixels: NDArray[np.bool_]
+    n_without_truth: int = 0
 
 
 def summarize(
-    rows: ScoredRows, metrics: Sequence[Metric], *, score_rule: str, resamples: int, seed: int
+    rows: ScoredRows,
+    wanted: Sequence[Metric],
+    metrics: Sequence[Metric],
+    *,
+    score_rule: str,
+    resamples: int,
+    seed: int,
 ) -> list[Summary]:
-    """Reduce rows to one summary per metric; deterministic, whatever the batches, workers or order were."""
+    """Reduce rows to one summary per wanted metric; deterministic, whatever the batches, workers or order were.
+
+    ``metrics`` are all metrics of the run: they say which fixed thresholds ``rows.totals`` holds.
+    """
     weights = confidence.resample_groups(rows.groups, resamples, seed)
     pixels = np.flatnonzero(rows.with_pixels)
     coarse = np.array([rows.coarse[i] for i in pixels if rows.coarse[i] is not None], dtype=np.float64)
@@ -67,7 +78,7 @@ def summarize(
         _image_summary(metric, rows, score_rule, weights)
         if metric.level == "image"
         else _pixel_summary(metric, rows, pixels, coarse, weights[:, pixels], metrics)
-        for metric in metrics
+        for metric in wanted
     ]
 
 
@@ -89,16 +100,17 @@ def _pixel_summary(
     metric: Metric, rows: ScoredRows, pixels: NDArray[np.intp], coarse: Array, weights: Array, metrics: Sequence[Metric]
 ) -> Summary:
     if len(pixels) == 0:
-        return Summary(metric.name, math.nan, math.nan, math.nan, 0, 0)
+        return Summary(metric.name, math.nan, math.nan, math.nan, 0, rows.n_without_truth)
     if metric.average == "pooled":
         value, spread = _pooled(metric, rows, pixels, coarse, weights, metrics)
-        return Summary(metric.name, value, *_interval(spread), len(pixels), 0)
+        return Summary(metric.name, value, *_interval(spread), len(pixels), rows.n_without_truth)
     set_wide = isinstance(metric.threshold, str) and metric.threshold.endswith("-set")
     values = _at_set_threshold(metric, coarse) if set_wide else rows.values[metric.name][pixels]
     defined = int((~np.isnan(values)).sum())
     mean = float(values[~np.isnan(values)].mean()) if defined else math.nan
     spread = [confidence.weighted_means(values, weights)]
-    return Summary(metric.name, mean, *_interval(spread), defined, len(pixels) - defined)
+    skipped = len(pixels) - defined + rows.n_without_truth
+    return Summary(metric.name, mean, *_interval(spread), defined, skipped)
 
 
 def _pooled(

@@ -1,0 +1,110 @@
+"""``imdl_bench.run``: a protocol from its name to its leaderboard."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imdl_bench import catalog, records
+from imdl_bench.cache import write_atomically
+from imdl_bench.cards import Protocol
+from imdl_bench.leaderboard import Line, export_rows, find_runs, read_lines, to_csv, to_text
+from imdl_bench.runner import Options, Plan, execute, plan_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run gives back: its numbers, where they lie, and how many images could not be scored.
+
+    Shows itself as a table, also in a notebook.
+    """
+
+    lines: tuple[Line, ...]
+    leaderboard: Path | None
+    runs: tuple[Path, ...]
+    n_failed: int
+    n_new: int
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The leaderboard as a data frame, one number per row, columns as in its CSV."""
+        import pandas as pd
+
+        return pd.DataFrame(self.lines)
+
+    def __repr__(self) -> str:
+        return to_text(self.lines)
+
+    def _repr_html_(self) -> str:
+        wide = self.table.pivot_table(
+            index=["dataset", "split", "model", "weights"], columns="metric", values="value", sort=False
+        )
+        return str(wide.to_html(float_format=lambda value: f"{value:.4f}"))
+
+
+def run(
+    protocol: str | Path | Protocol,
+    models: Sequence[str] | str = (),
+    data: Path | str | Mapping[str, Path] | None = None,
+    *,
+    out: Path | str = "results",
+    limit: int | None = None,
+    device: str = "cpu",
+    batch_size: int = 8,
+    workers: int | None = None,
+    seed: int = 0,
+    split_files: Mapping[str, Path] | None = None,
+    timing: bool = False,
+    progress: bool = False,
+) -> RunResult:
+    """Score models under a protocol; resumes what was stopped, returns at once what is done.
+
+    Args:
+        protocol: a name, or a YAML file of one's own.
+        models: ``NAME`` or ``NAME@WEIGHTS``; the protocol's own list by default.
+        data: folder that holds the data sets (``data/<name>`` or the data set itself), or a folder per name.
+        out: ``runs/`` and ``leaderboards/`` are written below it.
+        limit: at most so many samples per split, evenly spaced; the numbers say so in ``remarks``.
+        device: where networks run.
+        batch_size: images of equal shape per call of ``predict``; moves no number.
+        workers: threads that decode and score; moves no number.
+        seed: of the bootstrap, and of random weights.
+        split_files: lists to use in place of a data set's published one, by data-set name.
+        timing: fill the seconds in the CSV files, which then differ from run to run.
+        progress: show a bar on standard error.
+
+    Raises:
+        UsageError, CardError, DataError: before the first image is read.
+    """
+    card = protocol if isinstance(protocol, Protocol) else catalog.load_protocol(protocol)
+    options = Options(
+        Path(out), limit, device, batch_size, workers or records.default_workers(), seed, dict(split_files or {})
+    )
+    plans = plan_run(card, [models] if isinstance(models, str) else models, data, options)
+    n_new = sum(cell.todo for plan in plans for cell in plan.cells)
+    _execute_all(plans, card, options, n_new, progress=progress)
+    runs = find_runs(cell.folder / "run.sqlite" for plan in plans for cell in plan.cells)
+    lines, _ = read_lines(runs)
+    for path in runs:
+        export_rows(path, timing=timing)
+    leaderboard = options.out / "leaderboards" / f"{card.name}.csv"
+    write_atomically(leaderboard, to_csv(lines, timing=timing).encode())
+    failed = {line.run: line.n_failed for line in lines}
+    return RunResult(tuple(lines), leaderboard, tuple(runs), sum(failed.values()), n_new)
+
+
+def _execute_all(plans: Sequence[Plan], card: Protocol, options: Options, total: int, *, progress: bool) -> None:
+    if not total:
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=card.name, unit="image", disable=not progress, file=sys.stderr) as bar:
+        for plan in plans:
+            if any(cell.todo for cell in plan.cells):
+                execute(plan, card, options, bar.update)

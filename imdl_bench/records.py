@@ -1,0 +1,243 @@
+"""What a run leaves behind: its key, and one SQLite file that a kill at any moment leaves whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imdl_bench.cache import cache_dir
+from imdl_bench.errors import DataError
+from imdl_bench.metrics.histogram import ScorePool
+from imdl_bench.types import Sample
+
+SCORING_VERSION = 1
+PIXEL_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "scipy", "pywavelets", "torch")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (
+    distortion TEXT NOT NULL, sample TEXT NOT NULL, position INTEGER NOT NULL, forged INTEGER NOT NULL,
+    kind TEXT, grp TEXT, status TEXT NOT NULL, reason TEXT, warnings TEXT NOT NULL,
+    height INTEGER, width INTEGER, seconds REAL, score REAL, mask_mean REAL, mask_max REAL,
+    metric_values BLOB, totals BLOB, coarse BLOB, PRIMARY KEY (distortion, sample)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pools (distortion TEXT PRIMARY KEY, pool BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """Everything that moves a number. Two runs with the same key are the same run; any other is another."""
+
+    protocol: str
+    version: int
+    rules: dict[str, Any]
+    model: str
+    model_code: str
+    weights: str
+    dataset: str
+    split: str
+    data: str
+    seed: int
+    scoring: int
+    libraries: dict[str, str]
+
+    @property
+    def hash(self) -> str:
+        """12 hexadecimal digits that name the run."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image of a run. ``status`` is ``ok`` or ``failed``; a failed row has a reason and no numbers."""
+
+    sample: str
+    position: int
+    forged: bool
+    kind: str | None
+    group: str | None
+    status: str
+    reason: str | None = None
+    warnings: tuple[str, ...] = ()
+    height: int | None = None
+    width: int | None = None
+    seconds: float | None = None
+    score: float | None = None
+    mask_mean: float | None = None
+    mask_max: float | None = None
+    values: bytes | None = None
+    totals: bytes | None = None
+    coarse: bytes | None = None
+    distortion: str = "none"
+
+
+class RunFile:
+    """The SQLite file of one run. Rows and the score pool go in together, in one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=60)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise DataError(f"{path}: not a run file ({error}); move it away to start afresh") from None
+
+    def __enter__(self) -> RunFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def write_meta(self, **values: Any) -> None:
+        """Set JSON values under their keys."""
+        with self._db:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [(key, json.dumps(value, sort_keys=True)) for key, value in values.items()],
+            )
+
+    def read_meta(self) -> dict[str, Any]:
+        """All JSON values."""
+        return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM meta ORDER BY key")}
+
+    def append(self, rows: Iterable[Row], pool: ScorePool | None, distortion: str = "none") -> None:
+        """Add finished rows together with the pool that holds them: all or nothing."""
+        with self._db:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO rows VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                [
+                    (
+                        *(row.distortion, row.sample, row.position, row.forged, row.kind, row.group, row.status),
+                        *(row.reason, json.dumps(row.warnings), row.height, row.width, row.seconds),
+                        *(row.score, row.mask_mean, row.mask_max, row.values, row.totals, row.coarse),
+                    )
+                    for row in rows
+                ],
+            )
+            if pool is not None:
+                self._db.execute("INSERT OR REPLACE INTO pools VALUES (?, ?)", (distortion, pool.to_bytes()))
+
+    def done(self) -> set[str]:
+        """Ids of the samples that have a row."""
+        return {sample for (sample,) in self._db.execute("SELECT sample FROM rows")}
+
+    def rows(self) -> list[Row]:
+        """All rows in the data set's order."""
+        columns = (
+            "sample, position, forged, kind, grp, status, reason, warnings, height, width, seconds, "
+            "score, mask_mean, mask_max, metric_values, totals, coarse, distortion"
+        )
+        return [
+            Row(*r[:2], bool(r[2]), *r[3:7], tuple(json.loads(r[7])), *r[8:])
+            for r in self._db.execute(f"SELECT {columns} FROM rows ORDER BY position, sample")
+        ]
+
+    def pool(self, distortion: str = "none") -> ScorePool:
+        """The scores of all images so far."""
+        found = self._db.execute("SELECT pool FROM pools WHERE distortion = ?", (distortion,)).fetchone()
+        return ScorePool.from_bytes(found[0]) if found else ScorePool()
+
+
+def environment() -> dict[str, str]:
+    """What a number may depend on beside the key: recorded with every run."""
+    return {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+
+
+def pixel_libraries() -> dict[str, str]:
+    """Versions of the libraries that decode and compute pixels; another version is another run."""
+    found = {}
+    for name in PIXEL_LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def data_fingerprint(samples: Sequence[Sample], rules: dict[str, Any], workers: int) -> str:
+    """sha256 over every sample and the content of its files: a changed file is another run.
+
+    Contents are hashed once and remembered by path, size and modification time.
+    """
+    files = sorted({p for s in samples for p in (s.image, s.mask, s.donor, s.donor_mask) if p is not None})
+    contents = hash_files(files, workers)
+    digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
+    for sample in samples:
+        parts = [sample.id, sample.forged, sample.kind, sample.group]
+        parts += [contents.get(p) if p else None for p in (sample.image, sample.mask, sample.donor, sample.donor_mask)]
+        digest.update(json.dumps(parts).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def hash_files(files: Sequence[Path], workers: int, progress: Callable[[int], object] | None = None) -> dict[Path, str]:
+    """sha256 of each file's content; ``absent`` where it cannot be read."""
+    stamps = {path: _stamp(path) for path in files}
+    kept = cache_dir() / "hashes.sqlite"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(kept, timeout=60)) as db:
+        db.execute("CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, hash TEXT NOT NULL)")
+        known = {}
+        for path, stamp in stamps.items():
+            row = db.execute("SELECT stamp, hash FROM hashes WHERE path = ?", (str(path.absolute()),)).fetchone()
+            if row and stamp and row[0] == stamp:
+                known[path] = row[1]
+        unknown = [path for path in files if path not in known]
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            for path, found in zip(unknown, pool.map(_hash_file, unknown), strict=True):
+                known[path] = found
+                if progress is not None:
+                    progress(1)
+        with db:
+            db.executemany(
+                "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)",
+                [(str(p.absolute()), stamps[p], known[p]) for p in unknown if stamps[p] and known[p] != "absent"],
+            )
+    return known
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "absent"
+
+
+def float_blob(values: Sequence[float]) -> bytes:
+    """float64 values as bytes."""
+    return np.asarray(values, "<f8").tobytes()
+
+
+def count_blob(values: np.ndarray[Any, Any]) -> bytes:
+    """int64 counts as bytes."""
+    return values.astype("<i8").tobytes()
+
+
+def default_workers() -> int:
+    """Threads for decoding and scoring: the processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
