@@ -1,0 +1,153 @@
+"""Shared by all tests: a cache of their own, photographs, a plug-in folder, and the command line as a subprocess."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing of the user's cache is read or written; parallel workers share one, so the sample is made once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    os.environ["IMDL_BENCH_CACHE"] = str(folder)
+    yield folder
+    del os.environ["IMDL_BENCH_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """A real photograph, uint8 (512, 512, 3) RGB."""
+    from skimage.data import astronaut
+
+    return np.asarray(astronaut())
+
+
+@pytest.fixture
+def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `imdl-bench ARGUMENTS` as users do; returns the finished process."""
+
+    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "imdl_bench", *map(str, arguments)],
+            cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, photo: np.ndarray) -> Path:
+    """A plug-in folder: models `red` and `slow_red`, a data set `edits` with 12 images under `data/`, protocol `edits`."""
+    folder = tmp_path / "plugin"
+    write_model(folder, "red", "return image[..., 0].astype(np.float32) / np.float32(255)")
+    write_model(folder, "slow_red", "time.sleep(0.15); return image[..., 0].astype(np.float32) / np.float32(255)")
+    write_text(folder / "datasets/edits/card.yaml", """
+        name: edits
+        title: Twelve edits of one photograph
+        source: made by the tests
+        licence: CC0-1.0
+        paper: none
+    """)  # fmt: skip
+    write_text(folder / "datasets/edits/index.py", """
+        from imdl_bench.types import Sample
+
+        def index(root):
+            rows = []
+            for image in sorted((root / "images").iterdir()):
+                number = int(image.stem)
+                forged = number % 3 > 0
+                mask = root / "masks" / f"{image.stem}.png" if forged else None
+                rows.append(Sample(image.name, image, forged, mask, kind="splicing" if forged else None, group=str(number // 2)))
+            return rows
+    """)  # fmt: skip
+    write_text(folder / "protocols/edits.yaml", """
+        name: edits
+        version: 1
+        title: Everything on twelve edits
+        task: both
+        source: made by the tests
+        data: [{dataset: edits}]
+        models: [red]
+        score: mask-mean
+        metrics: [pixel_auc/per-image, pixel_f1@best-set/per-image, pixel_f1@0.5/per-image, pixel_auc/pooled,
+                  pixel_f1@0.3/pooled, pixel_f1@best/pooled, image_auc, image_eer]
+    """)  # fmt: skip
+    write_edits(folder / "data", photo)
+    return folder
+
+
+@pytest.fixture
+def with_plugin(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The plug-in folder, known to this process too."""
+    import imdl_bench
+    from imdl_bench import catalog
+
+    monkeypatch.setenv("IMDL_BENCH_PATH", str(plugin))
+    monkeypatch.setattr(imdl_bench, "__path__", [*imdl_bench.__path__, str(plugin)])
+    catalog._cards.cache_clear()
+    yield plugin
+    catalog._cards.cache_clear()
+    for name in [name for name in sys.modules if name.startswith(("imdl_bench.models", "imdl_bench.datasets"))]:
+        del sys.modules[name]
+
+
+def write_model(folder: Path, name: str, body: str, *, outputs: str = "[mask]") -> None:
+    """A plug-in model whose mask of one image is made by ``body``."""
+    write_text(folder / f"models/{name}/card.yaml", f"""
+        name: {name}
+        title: A model made by the tests
+        entry: model:Made
+        outputs: {outputs}
+        paper: none
+    """)  # fmt: skip
+    write_text(
+        folder / f"models/{name}/model.py",
+        "import time\nimport numpy as np\nfrom imdl_bench.types import Prediction\n\n\n"
+        f"def mask_of(image):\n    {body}\n\n\n"
+        "class Made:\n    def predict(self, images):\n        return [Prediction(mask=mask_of(i)) for i in images]\n",
+    )
+
+
+def write_edits(folder: Path, photo: np.ndarray, count: int = 12) -> None:
+    """Crops of a photograph in three sizes, each with its mask; every third is pristine."""
+    rng = np.random.default_rng(7)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        height, width = [(120, 160), (97, 131), (160, 120)][number % 3]
+        top, left = rng.integers(0, 300, 2)
+        crop = photo[top : top + height, left : left + width].copy()
+        mask = np.zeros((height, width), np.uint8)
+        cv2.ellipse(mask, (width // 2, height // 2), (25, 18), 30.0 * number, 0, 360, 255, -1)
+        crop[mask > 0] = np.clip(crop[mask > 0].astype(int) + 60, 0, 255)
+        cv2.imwrite(str(folder / f"images/{number:02}.png"), crop[..., ::-1])
+        cv2.imwrite(str(folder / f"masks/{number:02}.png"), mask)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write an indented block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+
+
+def shared(name: str, setting: str) -> Path:
+    """Reference material that is not ours to commit: skipped where it is missing, failed where CI misses it."""
+    folder = Path(os.environ.get(setting, ROOT.parent / "shared" / name))
+    if not folder.is_dir():
+        reason = f"{folder} is missing; set {setting} to the folder that holds it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
