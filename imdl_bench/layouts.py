@@ -306,3 +306,18 @@ def one_layout(dataset: str, root: Path, matches: Sequence[str]) -> str | None:
 def list_fields(path: Path) -> list[list[str]]:
     """The fields of every line of a list file, as :func:`read_list` splits them. Raises DataError."""
     return _fields(path)
+
+
+def index_list(path: Path) -> list[Sample]:
+    """The samples of a list file, repeats dropped, ids as the list writes them.
+
+    Forged is what the line says; where it says nothing (``image,None``, or the image alone) the image is pristine,
+    unless the list is one of forged images without truth, which TruFor names ``*_fake.*``.
+    Raises DataError as :func:`read_list`.
+    """
+    forged_only = path.stem.lower().endswith("_fake")
+    samples: dict[str, Sample] = {}
+    for line in read_list(path):
+        forged = line.forged if line.forged is not None else forged_only
+        samples.setdefault(line.id, Sample(line.id, line.image, forged=forged, mask=line.mask if forged else None))
+    return list(samples.values())
