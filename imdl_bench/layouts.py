@@ -262,9 +262,10 @@ def index_tp_gt(root: Path, roles: Mapping[str, Sequence[str]] = TP_GT) -> list[
         for role, names in roles.items():
             if folder.name.lower() in names and folders.setdefault(role, folder) != folder:
                 raise DataError(f"{folder} and {folders[role]} both hold {role}: remove one, or give a list file")
-    photographs = {role: list_images(unnest(folders[role])) for role in folders}
+    folders = {role: unnest(folder) for role, folder in folders.items()}
+    photographs = {role: list_images(folder) for role, folder in folders.items()}
     forged, masks = photographs.get("forged", []), photographs.get("masks", [])
-    paired = pair_masks(forged, masks, (unnest(folders["forged"]), unnest(folders["masks"]))) if forged and masks else {}
+    paired = pair_masks(forged, masks, (folders["forged"], folders["masks"])) if forged and masks else {}
     if forged and masks and not paired:
         raise DataError(f"{root}: no mask is named like its image (first: {forged[0].name} and {masks[0].name})")
     samples = [Sample(sample_id(path, root), path, forged=True, mask=paired.get(path)) for path in forged]
