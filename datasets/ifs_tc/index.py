@@ -70,7 +70,8 @@ def _training(root: Path) -> Path | None:
 
 def _of_training(folder: Path) -> list[Sample]:
     inside = {entry.name.lower(): entry for entry in folder.iterdir() if entry.is_dir()}
-    forged, masks = [], []
+    forged: list[Path] = []
+    masks: list[Path] = []
     for path in list_images(inside["fake"]):
         is_mask = _MASK.search(path.stem) or path.parent.name.lower() in _MASK_FOLDERS
         (masks if is_mask else forged).append(path)
