@@ -89,7 +89,11 @@ def _marker(shape: tuple[int, int], corners: Polygon) -> Mask:
 
 
 def _flooded(rgb: NDArray[np.uint8], markers: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.asarray(watershed(edge_strength(rgb), markers), np.int32)  # type: ignore[no-untyped-call]
+    strength = edge_strength(rgb).astype(np.int64)
+    # Releases of scikit-image flood equal values in different orders, so no two are left equal: multiplying by an odd
+    # number permutes the numbers below 2^20, which is more than a picture here has pixels.
+    order = np.arange(strength.size, dtype=np.int64).reshape(strength.shape) * 664_525 % 2**20
+    return np.asarray(watershed(strength * 2**20 + order, markers), np.int32)  # type: ignore[no-untyped-call]
 
 
 def edge_strength(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:

@@ -123,9 +123,11 @@ def whole_frame(name: str, rng: np.random.Generator, first_quality: int | None, 
 def framed(frame: Frame) -> NDArray[np.uint8]:
     """Pixels of the frame before any edit: crop, resample, first compression. uint8 (H, W, 3)."""
     height, width = frame.shape
-    picture = PIL.Image.fromarray(photograph(frame.photograph)).resize(
-        (width, height), PIL.Image.Resampling.BICUBIC, box=frame.box
-    )
+    left, top, right, bottom = frame.box
+    crop = PIL.Image.fromarray(photograph(frame.photograph)[top:bottom, left:right])
+    # One axis at a time: releases of Pillow order the two passes differently, which rounds differently.
+    picture = crop.resize((width, crop.height), PIL.Image.Resampling.BICUBIC)
+    picture = picture.resize((width, height), PIL.Image.Resampling.BICUBIC)
     pixels = np.asarray(picture)
     if frame.first_quality is None:
         return pixels
