@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -44,22 +44,16 @@ class Listed:
 
 
 def list_images(folder: Path, *, recursive: bool = True) -> list[Path]:
-    """Picture files under ``folder`` by suffix (any case), sorted; system junk is left out."""
+    """Picture files under ``folder`` by suffix (any case), sorted; system junk is left out, links are followed."""
     found: list[Path] = []
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _JUNK.match(name)) if recursive else []
-        parent = Path(base)
-        found += (parent / name for name in sorted(names) if _is_picture(name))
+    for parent, names in _walk(folder, recursive=recursive):
+        found += (parent / name for name in names if _is_picture(name))
     return sorted(found)
 
 
 def list_folders(root: Path) -> list[Path]:
-    """``root`` and every folder under it, sorted."""
-    found: list[Path] = []
-    for base, folders, _ in os.walk(root):
-        folders[:] = sorted(name for name in folders if not _JUNK.match(name))
-        found.append(Path(base))
-    return found
+    """``root`` and every folder under it, sorted; system junk is left out, links are followed."""
+    return [folder for folder, _ in _walk(root, recursive=True)]
 
 
 def separate_masks(root: Path) -> tuple[list[Path], list[Path]]:
@@ -193,6 +187,18 @@ def nothing_found(dataset: str, root: Path, example: str, layouts: Mapping[str, 
         f"Nearest is {nearest}" + (f", but {', '.join(missing)} is missing" if missing else "") + ". "
         f"Give the folder above them: `imdl-bench check {dataset} --data DIR`"
     )
+
+
+def _walk(root: Path, *, recursive: bool) -> Iterator[tuple[Path, list[str]]]:
+    visited: set[str] = set()
+    for base, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(base)
+        if real in visited:  # a link to a folder above it would never end
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not _JUNK.match(name)) if recursive else []
+        yield Path(base), names
 
 
 def _is_picture(name: str) -> bool:

@@ -17,7 +17,7 @@ LAYOUTS = {
     "photoholmes": ("Au", "Tp", "CASIA 1.0 groundtruth"),
     "TruFor": ("Au_corel", "Sp", "groundtruth"),
     "Kaggle (no masks)": ("Au", "Sp"),
-    "MVSS-Net list": ("CASIAv1.txt", "CASIAv1"),
+    "MVSS-Net list": ("CASIAv1.txt",),
     "IMDL-BenCo": ("Tp", "Gt"),
 }
 # one published name has a dot before its number (..._ani0100.0288.jpg), so names are read from the left

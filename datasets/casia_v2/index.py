@@ -18,7 +18,7 @@ LAYOUTS = {
     "Kaggle": ("Au", "Tp", "CASIA 2 Groundtruth"),
     "TruFor": ("Au", "Tp", "groundtruth"),
     "corrected masks, IMDL-BenCo": ("Tp", "Gt"),
-    "MVSS-Net list": ("CASIAv2.txt", "Casiav2"),
+    "MVSS-Net list": ("CASIAv2.txt",),
 }
 # four digits in a photograph's number: two of the original names have lost one
 _FORGED = re.compile(

@@ -13,7 +13,7 @@ from imdl_bench.types import Sample
 LISTS = ("Columbia.txt", "Columbia.json")
 LAYOUTS = {
     "official": ("4cam_auth", "4cam_splc", "edgemask"),
-    "MVSS-Net list": ("Columbia.txt", "4cam_auth", "4cam_splc"),
+    "MVSS-Net list": ("Columbia.txt",),
     "IMDL-BenCo": ("Tp", "Gt"),
 }
 _CAMERA = "(?:canong3|nikond70|canonxt|kodakdcs330)"

@@ -12,7 +12,7 @@ from imdl_bench.types import Sample
 LISTS = ("COVERAGE.txt", "coverage.json")
 LAYOUTS = {
     "official": ("image", "mask"),
-    "MVSS-Net list": ("COVERAGE.txt", "COVER", "tampered"),
+    "MVSS-Net list": ("COVERAGE.txt",),
     "IMDL-BenCo": ("Tp", "Gt"),
 }
 _IMAGE = re.compile(r"(\d+)(t?)", re.IGNORECASE)
