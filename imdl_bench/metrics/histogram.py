@@ -9,7 +9,7 @@ puts most pixels below 1e-5, where uniform bins would tie what it ranks.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ COARSE_PER_FINE = 16
 COARSE_HALF = (HALF_BINS - 1) // COARSE_PER_FINE + 1
 COARSE_BINS = 2 * COARSE_HALF
 MAX_EXACT_VALUES = 1 << 17
+TIED = 16
+STEPS = 1 << _MANTISSA_DROPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Curve:
     fp_before: NDArray[np.float64]
     forged: NDArray[np.float64]
     pristine: NDArray[np.float64]
+    mixed: NDArray[np.bool_] | None = None  # points that stand for a bin of different scores, not for one score
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +190,17 @@ def _bits_at_most(limit: float) -> int:
 
 def bin_of(bits: NDArray[np.uint32]) -> Counts:
     """The bin 0..BINS-1 of scores given as float32 bit patterns."""
-    lower = np.maximum((bits >> _MANTISSA_DROPPED).astype(np.int64) - _BASE, -1) + 1
+    return _place(bits)[0]
+
+
+def _place(bits: NDArray[np.uint32]) -> tuple[Counts, Counts]:
+    """The bin of each score, and how far up the bin it lies, 0..STEPS-1."""
     rest = (np.float32(1) - bits.view(np.float32)).view(np.int32).astype(np.int64) - 1
-    upper = BINS - 1 - (np.maximum((rest >> _MANTISSA_DROPPED) - _BASE, -1) + 1)
-    return np.where(bits < _HALF_BITS, lower, upper)
+    lower = bits < _HALF_BITS
+    step = np.where(lower, bits.astype(np.int64), rest)
+    outward = np.maximum((step >> _MANTISSA_DROPPED) - _BASE, -1) + 1
+    offset = np.where(outward > 0, step & (STEPS - 1), 0)
+    return np.where(lower, outward, BINS - 1 - outward), np.where(lower, offset, STEPS - 1 - offset)
 
 
 def bin_edges() -> NDArray[np.float64]:
@@ -203,7 +213,11 @@ def bin_edges() -> NDArray[np.float64]:
 
 
 def bin_scores(scores: SortedScores) -> Counts:
-    """Histogram (2, BINS) of one image: forged, pristine."""
+    """Histogram (5, BINS) of one image, because true ties and mere neighbours in a bin do not rank alike.
+
+    Rows: forged and pristine pixels of bins that hold different scores; forged and pristine pixels of bins that hold at
+    least ``TIED`` pixels of one score; and for the latter the summed place of that score in its bin, 0..STEPS-1 each.
+    """
     bits = scores.keys >> np.uint32(1)
     half = int(np.searchsorted(bits, np.uint32(_HALF_BITS)))
     combined = np.empty(len(bits), np.int64)
@@ -213,14 +227,22 @@ def bin_scores(scores: SortedScores) -> Counts:
     combined[half:] = bin_of(bits[half:])
     combined <<= 1
     combined |= scores.keys & np.uint32(1)
-    return np.ascontiguousarray(np.bincount(combined, minlength=2 * BINS).reshape(BINS, 2).T)
+    counts = np.bincount(combined, minlength=2 * BINS).reshape(BINS, 2).T
+    ends = np.cumsum(counts.sum(axis=0))
+    held = np.flatnonzero(np.diff(ends, prepend=0) >= TIED)
+    tied = held[bits[ends[held] - 1] == bits[np.append(0, ends)[held]]]
+    histogram = np.zeros((5, BINS), np.int64)
+    histogram[:2] = counts
+    histogram[2:4, tied], histogram[:2, tied] = counts[:, tied], 0
+    histogram[4, tied] = counts[:, tied].sum(axis=0) * _place(bits[ends[tied] - 1])[1]
+    return histogram
 
 
 def coarsen(histogram: Counts) -> Counts:
-    """(2, BINS) to (2, COARSE_BINS), 6 mantissa bits per octave: kept per image for intervals and set-wide sweeps."""
+    """(5, BINS) to (2, COARSE_BINS), 6 mantissa bits per octave: kept per image for intervals and set-wide sweeps."""
     inner = np.arange(COARSE_HALF - 1) * COARSE_PER_FINE + 1
     starts = np.concatenate([[0], inner, HALF_BINS + inner - 1, [BINS - 1]])
-    return np.add.reduceat(histogram, starts, axis=1)
+    return np.add.reduceat(histogram[:2] + histogram[2:4], starts, axis=1)
 
 
 def coarse_edges() -> NDArray[np.float64]:
@@ -229,9 +251,7 @@ def coarse_edges() -> NDArray[np.float64]:
     return bin_edges()[np.concatenate([[0], inner, HALF_BINS + inner - 1, [BINS - 1]])]
 
 
-def dense_curve(
-    thresholds: NDArray[np.float64], forged: NDArray[np.float64], pristine: NDArray[np.float64]
-) -> Curve:
+def dense_curve(thresholds: NDArray[np.float64], forged: NDArray[np.float64], pristine: NDArray[np.float64]) -> Curve:
     """The curve of counts per score, scores rising along the last axis; leading axes are kept (resamples)."""
     nothing = np.zeros((*forged.shape[:-1], 1))
     tp, fp = (
@@ -245,58 +265,60 @@ def dense_curve(
 class ScorePool:
     """Scores of many images together. Adding is exact integer arithmetic: neither order nor batches matter.
 
-    Exact values are kept up to ``MAX_EXACT_VALUES`` distinct scores (saved 8-bit masks and small sets stay exact);
-    beyond that the pool is a histogram over ``BINS`` bins.
+    Beside the histogram, exact values are kept up to ``MAX_EXACT_VALUES`` distinct scores, so that saved 8-bit masks
+    and small sets stay exact; ``bits`` is None once there were more.
     """
 
-    bits: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    histogram: Counts = field(default_factory=lambda: np.zeros((5, BINS), np.int64))
+    bits: NDArray[np.uint32] | None = field(default_factory=lambda: np.zeros(0, np.uint32))
     counts: Counts = field(default_factory=lambda: np.zeros((2, 0), np.int64))
-    binned: bool = False
 
     def add(self, scores: SortedScores, histogram: Counts) -> None:
         """Add one image, given sorted and as its :func:`bin_scores`."""
-        if not self.binned:
-            self._add_values(scores)
-        if self.binned:
-            self.counts += histogram
+        self.histogram += histogram
+        if self.bits is not None:
+            self._add_values(self.bits, scores)
 
     def curve(self) -> Curve:
-        """All distinct scores (or bins) that occur."""
-        occurs = np.flatnonzero(self.counts.any(axis=0))
-        values = bin_edges() if self.binned else self.bits.view(np.float32).astype(np.float64)
-        forged, pristine = self.counts[:, occurs].astype(np.float64)
-        return dense_curve(values[occurs], forged, pristine)
+        """All distinct scores; or all bins that occur, equal scores at their place among the different ones."""
+        if self.bits is not None:
+            forged, pristine = self.counts.astype(np.float64)
+            return dense_curve(self.bits.view(np.float32).astype(np.float64), forged, pristine)
+        mixed, tied = self.histogram[:2], self.histogram[2:4]
+        below = self.histogram[4] / np.maximum(tied.sum(axis=0) * STEPS, 1)
+        forged, pristine = np.stack([mixed * below, tied, mixed * (1 - below)], axis=-1).reshape(2, -1)
+        occurs = np.flatnonzero(forged + pristine)
+        curve = dense_curve(np.repeat(bin_edges(), 3)[occurs], forged[occurs], pristine[occurs])
+        return replace(curve, mixed=np.append(occurs % 3 != 1, False)[::-1])
 
     def to_bytes(self) -> bytes:
         """For the run's file; :meth:`from_bytes` reads it."""
-        head = np.array([self.binned, len(self.bits)], "<i8").tobytes()
-        return zlib.compress(head + self.bits.astype("<u4").tobytes() + self.counts.astype("<i8").tobytes(), 1)
+        bits = np.zeros(0, "<u4") if self.bits is None else self.bits.astype("<u4")
+        head = np.array([self.bits is not None, len(bits)], "<i8")
+        parts = (head, bits, self.counts.astype("<i8"), self.histogram.astype("<i8"))
+        return zlib.compress(b"".join(part.tobytes() for part in parts), 1)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> ScorePool:
         """The pool that :meth:`to_bytes` wrote."""
         raw = zlib.decompress(content)
-        binned, values = np.frombuffer(raw, "<i8", 2)
-        bits = np.frombuffer(raw, "<u4", int(values), 16).astype(np.uint32)
-        counts = np.frombuffer(raw, "<i8", offset=16 + 4 * int(values)).reshape(2, -1).astype(np.int64)
-        return cls(bits, counts, bool(binned))
+        exact, values = (int(number) for number in np.frombuffer(raw, "<i8", 2))
+        bits = np.frombuffer(raw, "<u4", values, 16).astype(np.uint32)
+        rest = np.frombuffer(raw, "<i8", offset=16 + 4 * values).astype(np.int64)
+        counts, histogram = rest[: 2 * values].reshape(2, values), rest[2 * values :].reshape(5, BINS)
+        return cls(histogram, bits if exact else None, counts)
 
-    def _add_values(self, scores: SortedScores) -> None:
+    def _add_values(self, known: NDArray[np.uint32], scores: SortedScores) -> None:
         keys, repeats = _runs(scores.keys)
         bits = keys >> np.uint32(1)
-        counts = np.zeros((2, len(keys)), np.int64)
-        counts[keys & np.uint32(1), np.arange(len(keys))] = repeats
-        together, place = np.unique(np.concatenate([self.bits, bits]), return_inverse=True)
-        summed = np.zeros((2, len(together)), np.int64)
-        for row, parts in enumerate(np.concatenate([self.counts, counts], axis=1)):
-            np.add.at(summed[row], place, parts)
-        if len(together) <= MAX_EXACT_VALUES:
-            self.bits, self.counts = together, summed
+        together, place = np.unique(np.concatenate([known, bits]), return_inverse=True)
+        if len(together) > MAX_EXACT_VALUES:
+            self.bits, self.counts = None, np.zeros((2, 0), np.int64)
             return
-        histogram = np.zeros((2, BINS), np.int64)
-        for row in range(2):
-            np.add.at(histogram[row], bin_of(self.bits), self.counts[row])
-        self.bits, self.counts, self.binned = np.zeros(0, np.uint32), histogram, True
+        summed = np.zeros((2, len(together)), np.int64)
+        summed[:, place[: len(known)]] = self.counts
+        np.add.at(summed, ((keys & np.uint32(1)).astype(np.intp), place[len(known) :]), repeats)
+        self.bits, self.counts = together, summed
 
 
 def _runs(keys: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Counts]:
@@ -308,7 +330,9 @@ def pack_counts(histogram: Counts) -> bytes:
     """A sparse histogram (2, n) as bytes; :func:`unpack_counts` reads it."""
     flat = histogram.reshape(-1)
     at = np.flatnonzero(flat)
-    return zlib.compress(np.array([len(at)], "<u4").tobytes() + at.astype("<u2").tobytes() + flat[at].astype("<u4").tobytes(), 1)
+    return zlib.compress(
+        np.array([len(at)], "<u4").tobytes() + at.astype("<u2").tobytes() + flat[at].astype("<u4").tobytes(), 1
+    )
 
 
 def unpack_counts(content: bytes, bins: int = COARSE_BINS) -> Counts:

@@ -54,4 +54,3 @@ def _at(metric: Metric, curve: Curve) -> NDArray[np.intp]:
     assert isinstance(metric.threshold, float)
     at = int(np.searchsorted(-curve.thresholds, -metric.threshold, side="right")) - 1
     return np.full(curve.tp.shape[:-1], at)
-

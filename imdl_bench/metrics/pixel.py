@@ -21,7 +21,7 @@ class PixelScores:
     Attributes:
         values: per metric asked for, nan where undefined; nan too for metrics that exist only for the whole set.
         totals: int64 (2 + 2 T,): forged and pristine pixels, then true and false positives at each fixed threshold.
-        histogram: (2, BINS), or None where no metric of the set needs it.
+        histogram: (5, BINS), or None where no metric of the set needs it.
         scores: the sorted pixels, for a :class:`~imdl_bench.metrics.histogram.ScorePool`.
     """
 

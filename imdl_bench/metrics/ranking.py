@@ -25,11 +25,27 @@ def auc(curve: Curve) -> Array:
 
 
 def ap(curve: Curve) -> Array:
-    """Average precision, the sum of precision times step in recall; no interpolation (as scikit-learn)."""
+    """Average precision, the sum of precision times step in recall; no interpolation (as scikit-learn).
+
+    Within a bin of different scores the two classes are taken as evenly mixed: a step at the bin's end alone would be
+    biased.
+    """
     called = curve.tp + curve.fp
     steps = (curve.tp - curve.tp_before) * (curve.tp / np.where(called > 0, called, 1))
+    if curve.mixed is not None:
+        steps = np.where(curve.mixed, _mixed_steps(curve), steps)
     forged = _total(curve.forged)
     return _defined(curve, steps.sum(axis=-1) / np.where(forged > 0, forged, 1))
+
+
+def _mixed_steps(curve: Curve) -> Array:
+    """The integral of (tp + t) / (tp + t + fp + r t) over the bin's forged pixels t, at r pristine ones for each."""
+    forged, pristine = curve.tp - curve.tp_before, curve.fp - curve.fp_before
+    slope = 1 + pristine / np.where(forged > 0, forged, 1)
+    called = curve.tp_before + curve.fp_before
+    grown = np.log1p(slope * forged / np.where(called > 0, called, 1))
+    from_before = (curve.tp_before - called / slope) / slope * np.where(called > 0, grown, 0)
+    return np.where(forged > 0, forged / slope + from_before, 0)
 
 
 def eer(curve: Curve) -> Array:

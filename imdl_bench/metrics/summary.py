@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdl_bench.metrics import confidence, ranking
-from imdl_bench.metrics.histogram import Counts, ScorePool, coarse_edges, dense_curve
+from imdl_bench.metrics.histogram import COARSE_BINS, Counts, ScorePool, coarse_edges, dense_curve
 from imdl_bench.metrics.image import image_metric, value_of
 from imdl_bench.metrics.names import Metric
 from imdl_bench.metrics.pixel import fixed_thresholds
@@ -73,13 +73,56 @@ def summarize(
     """
     weights = confidence.resample_groups(rows.groups, resamples, seed)
     pixels = np.flatnonzero(rows.with_pixels)
-    coarse = np.array([rows.coarse[i] for i in pixels if rows.coarse[i] is not None], dtype=np.float64)
-    return [
-        _image_summary(metric, rows, score_rule, weights)
-        if metric.level == "image"
-        else _pixel_summary(metric, rows, pixels, coarse, weights[:, pixels], metrics)
-        for metric in wanted
-    ]
+    grid = _grid(rows, pixels)
+    spreads = _pooled_spreads([m for m in wanted if _is_pooled_ranking(m)], grid, weights[:, pixels])
+    summaries = []
+    for metric in wanted:
+        if metric.level == "image":
+            summaries.append(_image_summary(metric, rows, score_rule, weights))
+        elif len(pixels) == 0:
+            summaries.append(Summary(metric.name, math.nan, math.nan, math.nan, 0, rows.n_without_truth))
+        elif _is_pooled_ranking(metric):
+            value = float(value_of(metric, rows.pool.curve()))
+            bounds = confidence.interval(spreads[metric.name])
+            summaries.append(Summary(metric.name, value, *bounds, len(pixels), rows.n_without_truth))
+        elif metric.average == "pooled":
+            summaries.append(_pooled_decision(metric, rows, pixels, weights[:, pixels], metrics))
+        else:
+            summaries.append(_per_image(metric, rows, pixels, grid, weights[:, pixels]))
+    return summaries
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Coarse histograms of all images, float64 (n, bins) per side, at the ``edges`` where any pixel lies."""
+
+    edges: Array
+    forged: Array
+    pristine: Array
+
+
+def _grid(rows: ScoredRows, pixels: NDArray[np.intp]) -> _Grid:
+    kept = [counts for i in pixels if (counts := rows.coarse[i]) is not None]
+    stacked = np.array(kept) if kept else np.zeros((0, 2, COARSE_BINS), np.int64)
+    occurs = np.flatnonzero(stacked.any(axis=(0, 1)))
+    forged, pristine = (np.ascontiguousarray(stacked[:, side, occurs], dtype=np.float64) for side in (0, 1))
+    return _Grid(coarse_edges()[occurs], forged, pristine)
+
+
+def _is_pooled_ranking(metric: Metric) -> bool:
+    return metric.average == "pooled" and not isinstance(metric.threshold, float)
+
+
+def _pooled_spreads(metrics: Sequence[Metric], grid: _Grid, weights: Array) -> dict[str, Array]:
+    """Resampled values of pooled metrics that need the scores themselves, from the coarse histograms."""
+    spreads: dict[str, list[Array]] = {metric.name: [np.empty(0)] for metric in metrics}
+    for start in range(0, len(weights) if metrics else 0, CHUNK):
+        part = weights[start : start + CHUNK]
+        # integers below 2**53: the product is exact in whatever order the library sums
+        curve = dense_curve(grid.edges, part @ grid.forged, part @ grid.pristine)
+        for metric in metrics:
+            spreads[metric.name].append(value_of(metric, curve))
+    return {name: np.concatenate(parts) for name, parts in spreads.items()}
 
 
 def _image_summary(metric: Metric, rows: ScoredRows, score_rule: str, weights: Array) -> Summary:
@@ -88,64 +131,48 @@ def _image_summary(metric: Metric, rows: ScoredRows, score_rule: str, weights: A
     scores, forged = scores[used], rows.forged[used]
     if len(used) == 0:
         return Summary(metric.name, math.nan, math.nan, math.nan, 0, len(rows.forged))
-    spread = [
+    spread = [np.empty(0)] + [
         image_metric(metric, scores, forged, weights[start : start + CHUNK, used])
         for start in range(0, len(weights), CHUNK)
     ]
     value = float(image_metric(metric, scores, forged))
-    return Summary(metric.name, value, *_interval(spread), len(used), len(rows.forged) - len(used))
+    bounds = confidence.interval(np.concatenate(spread))
+    return Summary(metric.name, value, *bounds, len(used), len(rows.forged) - len(used))
 
 
-def _pixel_summary(
-    metric: Metric, rows: ScoredRows, pixels: NDArray[np.intp], coarse: Array, weights: Array, metrics: Sequence[Metric]
+def _pooled_decision(
+    metric: Metric, rows: ScoredRows, pixels: NDArray[np.intp], weights: Array, metrics: Sequence[Metric]
 ) -> Summary:
-    if len(pixels) == 0:
-        return Summary(metric.name, math.nan, math.nan, math.nan, 0, rows.n_without_truth)
-    if metric.average == "pooled":
-        value, spread = _pooled(metric, rows, pixels, coarse, weights, metrics)
-        return Summary(metric.name, value, *_interval(spread), len(pixels), rows.n_without_truth)
+    """A pooled metric at a fixed threshold, from the counts of every image."""
+    assert isinstance(metric.threshold, float)
+    column = 2 + 2 * fixed_thresholds(metrics).index(metric.threshold)
+    totals = rows.totals[pixels][:, [column, column + 1, 0, 1]].astype(np.float64)
+    value = float(metric.decision(*totals.sum(axis=0)))
+    bounds = confidence.interval(metric.decision(*(weights @ totals).T))
+    return Summary(metric.name, value, *bounds, len(pixels), rows.n_without_truth)
+
+
+def _per_image(metric: Metric, rows: ScoredRows, pixels: NDArray[np.intp], grid: _Grid, weights: Array) -> Summary:
+    """The mean over images on which the metric is defined."""
     set_wide = isinstance(metric.threshold, str) and metric.threshold.endswith("-set")
-    values = _at_set_threshold(metric, coarse) if set_wide else rows.values[metric.name][pixels]
-    defined = int((~np.isnan(values)).sum())
-    mean = float(values[~np.isnan(values)].mean()) if defined else math.nan
-    spread = [confidence.weighted_means(values, weights)]
-    skipped = len(pixels) - defined + rows.n_without_truth
-    return Summary(metric.name, mean, *_interval(spread), defined, skipped)
+    values = _at_set_threshold(metric, grid) if set_wide else rows.values[metric.name][pixels]
+    defined = ~np.isnan(values)
+    mean = float(values[defined].mean()) if defined.any() else math.nan
+    bounds = confidence.interval(confidence.weighted_means(values, weights))
+    skipped = int((~defined).sum()) + rows.n_without_truth
+    return Summary(metric.name, mean, *bounds, int(defined.sum()), skipped)
 
 
-def _pooled(
-    metric: Metric, rows: ScoredRows, pixels: NDArray[np.intp], coarse: Array, weights: Array, metrics: Sequence[Metric]
-) -> tuple[float, list[Array]]:
-    """Value from the exact totals or the pool; interval from totals or the coarse histograms."""
-    if isinstance(metric.threshold, float):
-        column = 2 + 2 * fixed_thresholds(metrics).index(metric.threshold)
-        totals = rows.totals[pixels][:, [column, column + 1, 0, 1]].astype(np.float64)
-        value = float(metric.decision(*totals.sum(axis=0)))
-        return value, [metric.decision(*(weights @ totals).T)] if len(weights) else []
-    spread = []
-    for start in range(0, len(weights), CHUNK):
-        part = weights[start : start + CHUNK]
-        # integers below 2**53: exact in float64 whatever order the library sums in
-        forged, pristine = (part @ coarse[:, side] for side in (0, 1))
-        spread.append(value_of(metric, dense_curve(coarse_edges(), forged, pristine)))
-    return float(value_of(metric, rows.pool.curve())), spread
-
-
-def _at_set_threshold(metric: Metric, coarse: Array) -> Array:
+def _at_set_threshold(metric: Metric, grid: _Grid) -> Array:
     """Per-image values at the one threshold that suits the set: the greatest mean, or the pooled equal error rate.
 
     Thresholds are the coarse bin edges (64 per octave of p and of 1 - p).
     """
-    curve = dense_curve(coarse_edges(), coarse[:, 0], coarse[:, 1])
+    curve = dense_curve(grid.edges, grid.forged, grid.pristine)
     if metric.threshold == "eer-set":
-        pooled = dense_curve(coarse_edges(), *coarse.sum(axis=0))
-        at = ranking.eer_at(pooled)
+        at = ranking.eer_at(dense_curve(grid.edges, grid.forged.sum(axis=0), grid.pristine.sum(axis=0)))
     else:
         sought = metric.sought(curve.tp, curve.fp, curve.forged, curve.pristine)
         defined = ~np.isnan(sought).all(axis=-1)
         at = np.nan_to_num(sought[defined], nan=0.0).mean(axis=0).argmax() if defined.any() else np.intp(0)
-    return ranking.decision_at(curve, metric.decision, np.full(len(coarse), at))
-
-
-def _interval(spread: list[Array]) -> tuple[float, float]:
-    return confidence.interval(np.concatenate(spread)) if spread else (math.nan, math.nan)
+    return ranking.decision_at(curve, metric.decision, np.full(len(grid.forged), at))
