@@ -47,11 +47,9 @@ def select(
             raise UsageError(f"{split_file}: no such split file")
         return _pick(samples, names, rule, key, f"{card.name}/{split}")
     if rule.all_but is not None:
-        left_out, remarks = select(samples, card, rule.all_but, key)
-        drop = {sample.id for sample in left_out}
-        return [sample for sample in samples if sample.id not in drop], remarks
-    names = list(rule.ids) + [name for published in rule.lists for name in fetch_names(published, card.name)]
-    return _pick(samples, names, rule, key, f"{card.name}/{split}")
+        drop = {key(_first_field(name)) for name in _published(card.splits[rule.all_but], card)}
+        return [sample for sample in samples if key(sample.id) not in drop], []
+    return _pick(samples, _published(rule, card), rule, key, f"{card.name}/{split}")
 
 
 def read_names(text: str) -> list[str]:
@@ -88,10 +86,19 @@ def default_key(name: str) -> str:
     return PurePosixPath(name).stem.lower()
 
 
+def _published(rule: SplitCard, card: DatasetCard) -> list[str]:
+    return list(rule.ids) + [name for published in rule.lists for name in fetch_names(published, card.name)]
+
+
+def _first_field(line: str) -> str:
+    """The image of a list line; a mask may follow after a space or comma."""
+    return re.split(r"[\s,]", line, maxsplit=1)[0]
+
+
 def _pick(
     samples: Sequence[Sample], names: list[str], rule: SplitCard, key: Callable[[str], str], where: str
 ) -> tuple[list[Sample], list[str]]:
-    wanted = [key(re.split(r"[\s,]", name, maxsplit=1)[0]) for name in names]
+    wanted = [key(_first_field(name)) for name in names]
     by_key: dict[str, list[Sample]] = {}
     for sample in samples:
         by_key.setdefault(key(sample.id), []).append(sample)

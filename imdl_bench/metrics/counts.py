@@ -75,6 +75,8 @@ def recall_weighted(tp: Array, fp: Array, forged: Array, pristine: Array) -> Arr
 
 
 def _where(defined: NDArray[np.bool_], above: Array, below: Array) -> Array:
+    if np.all(defined):  # one image with both classes: no need to guard each point
+        return np.asarray(above / below)
     return np.where(defined, above / np.where(defined, below, 1), np.nan)
 
 

@@ -80,18 +80,15 @@ class SortedScores:
     def curve(self) -> Curve:
         """The points that hold forged pixels."""
         n, forged = len(self.keys), self.forged
-        starts_group = np.empty(forged, bool)
-        if forged:
-            starts_group[0] = True
-            starts_group[1:] = self.keys[self.forged_at[1:]] != self.keys[self.forged_at[:-1]]
-        first = np.flatnonzero(starts_group)
-        start = self.forged_at[first]
-        last = self.forged_at[np.append(first[1:], forged) - 1] if forged else start
-        end = self._ends(last)
-        tp, tp_before = forged - first, forged - np.append(first[1:], forged)[: len(first)]
+        keys = self.keys[self.forged_at]
+        first = _run_starts(keys)
+        after = np.append(first[1:], forged)[: len(first)]
+        start, values = self.forged_at[first], keys[first]
+        end = self._ends(self.forged_at[after - 1], values)
+        tp, tp_before = forged - first, forged - after
         fp, fp_before = n - start - tp, n - end - tp_before
         return Curve(
-            np.append(self._score(self.keys[start]), np.inf)[::-1],
+            np.append(self._score(values), np.inf)[::-1],
             *(np.append(counts, 0)[::-1].astype(np.float64) for counts in (tp, fp, tp_before, fp_before)),
             forged=np.float64(forged),  # type: ignore[arg-type]
             pristine=np.float64(self.pristine),  # type: ignore[arg-type]
@@ -132,12 +129,12 @@ class SortedScores:
         key = self.keys[len(self.keys) - 1 - rank]
         return int(np.searchsorted(self.keys, key & np.uint32(0xFFFFFFFE)))
 
-    def _ends(self, last: Counts) -> Counts:
-        """Where each tie group ends, given the position of its last forged pixel."""
+    def _ends(self, last: Counts, values: NDArray[np.uint32]) -> Counts:
+        """Where each tie group ends, given the position and key of its last forged pixel."""
         end = last + 1
-        tied = np.flatnonzero(end < len(self.keys))
-        tied = tied[self.keys[end[tied]] == (self.keys[last[tied]] | 1)]
-        end[tied] = np.searchsorted(self.keys, self.keys[last[tied]] | 1, side="right")
+        pristine = values | np.uint32(1)
+        tied = np.flatnonzero(self.keys[np.minimum(end, len(self.keys) - 1)] == pristine)
+        end[tied] = np.searchsorted(self.keys, pristine[tied], side="right")
         return end
 
     def _first_key(self, threshold: float) -> np.uint32:
@@ -220,17 +217,19 @@ def bin_scores(scores: SortedScores) -> Counts:
     """
     bits = scores.keys >> np.uint32(1)
     half = int(np.searchsorted(bits, np.uint32(_HALF_BITS)))
-    combined = np.empty(len(bits), np.int64)
-    np.right_shift(bits[:half], _MANTISSA_DROPPED, out=combined[:half], casting="unsafe")
-    combined[:half] -= _BASE - 1
-    np.maximum(combined[:half], 0, out=combined[:half])
-    combined[half:] = bin_of(bits[half:])
-    combined <<= 1
-    combined |= scores.keys & np.uint32(1)
-    counts = np.bincount(combined, minlength=2 * BINS).reshape(BINS, 2).T
-    ends = np.cumsum(counts.sum(axis=0))
-    held = np.flatnonzero(np.diff(ends, prepend=0) >= TIED)
-    tied = held[bits[ends[held] - 1] == bits[np.append(0, ends)[held]]]
+    bins = (bits >> _MANTISSA_DROPPED).view(np.int32)
+    bins[half:] = ((np.float32(1) - bits[half:].view(np.float32)).view(np.int32) - 1) >> _MANTISSA_DROPPED
+    bins -= _BASE - 1
+    np.maximum(bins, 0, out=bins)
+    np.subtract(BINS - 1, bins[half:], out=bins[half:])
+    starts = _run_starts(bins)
+    total = np.zeros(BINS, np.int64)
+    total[bins[starts]] = np.diff(starts, append=len(bins))
+    forged = np.bincount(bins[scores.forged_at], minlength=BINS)
+    counts = np.stack([forged, total - forged])
+    ends = np.cumsum(total)
+    held = np.flatnonzero(total >= TIED)
+    tied = held[bits[ends[held] - 1] == bits[ends[held] - total[held]]]
     histogram = np.zeros((5, BINS), np.int64)
     histogram[:2] = counts
     histogram[2:4, tied], histogram[:2, tied] = counts[:, tied], 0
@@ -322,8 +321,15 @@ class ScorePool:
 
 
 def _runs(keys: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Counts]:
-    starts = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1])
-    return keys[starts], np.diff(np.append(starts, len(keys)))
+    starts = _run_starts(keys)
+    return keys[starts], np.diff(starts, append=len(keys))
+
+
+def _run_starts(values: NDArray[np.uint32] | NDArray[np.int32]) -> Counts:
+    """Where runs of equal values begin."""
+    begins = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    return np.flatnonzero(begins)
 
 
 def pack_counts(histogram: Counts) -> bytes:

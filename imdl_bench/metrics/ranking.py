@@ -73,7 +73,8 @@ def tpr_at_fpr(curve: Curve, limit: float) -> Array:
 def best_at(curve: Curve, decision: Decision) -> NDArray[np.intp]:
     """Index of the highest threshold at which ``decision`` is greatest."""
     value = decision(curve.tp, curve.fp, curve.forged, curve.pristine)
-    return np.where(np.isnan(value), -np.inf, value).argmax(axis=-1)
+    undefined = np.isnan(value)
+    return (np.where(undefined, -np.inf, value) if undefined.any() else value).argmax(axis=-1)
 
 
 def eer_at(curve: Curve) -> NDArray[np.intp]:
