@@ -81,7 +81,11 @@ def _add_show(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _show(options: argparse.Namespace) -> int:
-    kinds = {"models": catalog.list_models(), "datasets": catalog.list_datasets(), "protocols": catalog.list_protocols()}
+    kinds = {
+        "models": catalog.list_models(),
+        "datasets": catalog.list_datasets(),
+        "protocols": catalog.list_protocols(),
+    }
     found = [kind for kind, names in kinds.items() if options.name in names]
     if not found:
         known = [name for names in kinds.values() for name in names]

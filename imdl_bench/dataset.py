@@ -120,6 +120,7 @@ def load_dataset(
     remarks = _count_remarks(card, samples) if split == "full" and "full" not in card.splits else []
     key = getattr(module, "split_key", splits.default_key)
     chosen, missing = splits.select(samples, card, split, key, Path(split_file) if split_file else None)
+    remarks += getattr(module, "remarks", lambda _: [])(folder)
     convention = forged or getattr(module, "mask_forged", lambda _: card.mask.forged)(samples)
     if convention == "detect":
         convention, remark = detect_forged(samples)

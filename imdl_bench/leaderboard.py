@@ -70,7 +70,9 @@ def read_lines(runs: Sequence[Path]) -> tuple[list[Line], list[str]]:
             meta, rows = file.read_meta(), file.rows()
             images = [row for row in rows if not row.sample.endswith(DONOR)]
             if "n_samples" not in meta or len(images) < meta["n_samples"]:
-                left_out.append(f"{path}: unfinished, {len(images)} of {meta.get('n_samples', '?')} images; run it again")
+                left_out.append(
+                    f"{path}: unfinished, {len(images)} of {meta.get('n_samples', '?')} images; run it again"
+                )
                 continue
             lines += _lines(meta, rows, images, file)
     return sorted(lines, key=_place), left_out
@@ -165,8 +167,14 @@ def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFi
     }
     return [
         Line(
-            metric=number.metric, value=number.value, ci_low=number.low, ci_high=number.high, n=number.n,
-            n_skipped=number.n_skipped, score_rule=_score_rule(metric, protocol["score"]), **common,
+            metric=number.metric,
+            value=number.value,
+            ci_low=number.low,
+            ci_high=number.high,
+            n=number.n,
+            n_skipped=number.n_skipped,
+            score_rule=_score_rule(metric, protocol["score"]),
+            **common,
         )  # fmt: skip
         for metric, number in zip(metrics, numbers, strict=True)
     ]

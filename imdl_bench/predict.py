@@ -59,7 +59,8 @@ def output_names(images: Sequence[Path]) -> list[str]:
     stems = [path.stem for path in images]
     names = [path.stem if stems.count(path.stem) == 1 else path.name for path in images]
     return [
-        name if names.count(name) == 1 else f"{name}.{names[:place].count(name) + 1}" for place, name in enumerate(names)
+        name if names.count(name) == 1 else f"{name}.{names[:place].count(name) + 1}"
+        for place, name in enumerate(names)
     ]
 
 

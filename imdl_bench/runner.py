@@ -328,8 +328,10 @@ def _decode(dataset: Dataset, sample: Sample, position: int) -> Decoded:
         image = read_image(sample.image)
         truth, remark = dataset.read_truth(sample, image.shape[:2])
         found = Decoded(sample, position, (image,), (truth,), (remark,) if remark else ())
-        if sample.donor is None:
+        if dataset.card.input == "single":
             return found
+        if sample.donor is None:
+            raise ImageError(f"{sample.id}: a pair without its second image")
         donor = read_image(sample.donor)
         donor_truth, remark = dataset.read_donor_truth(sample, donor.shape[:2])
         return replace(found, images=(image, donor), truths=(truth, donor_truth))

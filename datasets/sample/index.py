@@ -10,7 +10,7 @@ from imdl_bench.types import Sample
 from .plan import RECIPE, Entry, entries
 from .storing import differences, donor_files, make, mask_file, read_marker
 
-__all__ = ["differences", "index", "make"]
+__all__ = ["differences", "index", "make", "remarks"]
 
 
 def index(root: Path) -> list[Sample]:
@@ -34,6 +34,14 @@ def index(root: Path) -> list[Sample]:
         more = f", +{len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(f"{root}: missing {missing[0]}{more}; delete {root} and it is made again")
     return samples
+
+
+def remarks(root: Path) -> list[str]:
+    """Says so where this machine's libraries made other pixels than the manifest holds."""
+    differing = differences(root)
+    if not differing:
+        return []
+    return [f"sample: {len(differing)} files differ from the manifest (other library versions), first {differing[0]}"]
 
 
 def _sample(entry: Entry, root: Path) -> Sample:
