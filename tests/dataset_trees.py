@@ -12,6 +12,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from imdl_bench import catalog, splits
+from imdl_bench.types import Sample
+
 EXAMPLES: dict[str, dict[str, dict[str, Any]]] = json.loads(
     (Path(__file__).parent / "golden" / "dataset_examples.json").read_text(encoding="utf-8")
 )
@@ -85,3 +88,23 @@ def published_names(file: str) -> list[str]:
 def _photograph(size: tuple[int, int]) -> np.ndarray:  # type: ignore[type-arg]
     columns, rows = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     return np.stack([columns * 5 % 256, rows * 7 % 256, (columns + rows) * 3 % 256], axis=-1).astype(np.uint8)
+
+
+def index(name: str, root: Path) -> list[Sample]:
+    return catalog.dataset_index(name)(root)
+
+
+def select(name: str, samples: list[Sample], split: str, split_file: Path | None = None) -> list[Sample]:
+    key = getattr(catalog.dataset_module(name), "split_key", splits.default_key)
+    chosen, remarks = splits.select(samples, catalog.dataset_card(name), split, key, split_file)
+    assert not remarks
+    return chosen
+
+
+def forged(samples: list[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample.forged]
+
+
+def by_id(samples: list[Sample]) -> dict[str, Sample]:
+    assert len({sample.id for sample in samples}) == len(samples)
+    return {sample.id: sample for sample in samples}

@@ -1,0 +1,89 @@
+"""Who imports whom, held by reading the imports."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = [
+    {"types", "errors", "cache"},
+    {"images", "layouts"},
+    {"cards", "metrics"},
+    {"batching", "catalog"},
+    {"splits", "dataset", "records"},
+    {"check", "runner"},
+    {"leaderboard", "predict"},
+    {"benchmark"},
+    {"cli", "__main__", "__init__"},
+]
+FOR_PLUGINS = {"types", "errors", "images", "layouts"}
+SHARED_NAMING = {("casia", "casia_v1"), ("casia", "casia_v2"), ("casia_d", "casia_v1"), ("casia_d", "casia_v2"),
+                 ("casia_d", "casia"), ("casia_pairs", "casia_v1"), ("casia_pairs", "casia_v2"),
+                 ("defacto84k", "defacto12k")}  # fmt: skip
+
+
+def _imports(path: Path) -> list[tuple[str, int]]:
+    """Imported module names with their relative level, also those inside functions."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, 0) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if module == "imdl_bench" or node.level == 2:
+                found += [(f"{module}.{alias.name}".lstrip("."), node.level) for alias in node.names]
+            else:
+                found.append((module, node.level))
+    return found
+
+
+def _core() -> list[Path]:
+    return sorted((ROOT / "imdl_bench").rglob("*.py"))
+
+
+def _parts(kind: str) -> list[Path]:
+    return sorted((ROOT / kind).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", _core(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_core_modules_import_only_layers_below(path: Path) -> None:
+    layer = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+    own = path.relative_to(ROOT / "imdl_bench").parts[0].removesuffix(".py")
+    assert own in layer, f"{own} has no layer: add it to LAYERS and argue for its place"
+    for name, level in _imports(path):
+        assert level == 0
+        if name.startswith("imdl_bench."):
+            used = name.split(".")[1]
+            if used in layer and used != own and own not in ("cli", "__init__"):
+                assert layer[used] <= layer[own], f"{path}: {own} must not import {used}"
+
+
+@pytest.mark.parametrize("path", _core(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_core_names_no_model_and_no_data_set(path: Path) -> None:
+    names = {folder.name for kind in ("models", "datasets") for folder in (ROOT / kind).iterdir() if folder.is_dir()}
+    names -= {"sample", "folder"}  # words of the language too
+    strings = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    assert not names & {text for text in strings if isinstance(text, str)}
+
+
+@pytest.mark.parametrize("path", _parts("models") + _parts("datasets"), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_models_and_data_sets_use_only_what_is_meant_for_them(path: Path) -> None:
+    kind, own = path.relative_to(ROOT).parts[:2]
+    for name, level in _imports(path):
+        if level == 2:
+            assert kind == "datasets" and (own, name.split(".")[0]) in SHARED_NAMING, f"{path} imports {name}"
+        elif name == "imdl_bench" or name.startswith("imdl_bench."):
+            assert name.split(".")[1] in FOR_PLUGINS, f"{path} imports {name}"
+
+
+def test_no_file_is_too_long_to_know_ones_way() -> None:
+    for path in [*_core(), *_parts("models"), *_parts("datasets"), *_parts("tests"), *_parts("benchmarks")]:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, path
+
+
+def test_nothing_stands_directly_in_the_folders_of_parts() -> None:
+    for kind in ("models", "datasets", "protocols", "results"):
+        assert not (ROOT / kind / "__init__.py").exists(), f"it would hide other packages called {kind}"
