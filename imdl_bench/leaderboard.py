@@ -22,6 +22,10 @@ from imdl_bench.metrics.summary import ScoredRows, Summary, summarize
 from imdl_bench.records import Row, RunFile
 
 DONOR = "#donor"
+ROW_COLUMNS = (
+    *("sample", "distortion", "forged", "kind", "group", "status", "reason", "warnings"),
+    *("height", "width", "seconds", "score", "mask_mean", "mask_max"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +179,7 @@ def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFi
             n_skipped=number.n_skipped,
             score_rule=_score_rule(metric, protocol["score"]),
             **common,
-        )  # fmt: skip
+        )
         for metric, number in zip(metrics, numbers, strict=True)
     ]
 
@@ -237,13 +241,12 @@ def _place(line: Line) -> tuple[Any, ...]:
 
 def _exported(row: Row, own: Sequence[tuple[int, str]], *, timing: bool) -> dict[str, Any]:
     values = np.frombuffer(row.values, "<f8") if row.values else None
-    return {
-        **{"sample": row.sample, "distortion": row.distortion, "forged": row.forged, "kind": row.kind},
-        **{"group": row.group, "status": row.status, "reason": row.reason, "warnings": "; ".join(row.warnings)},
-        **{"height": row.height, "width": row.width, "seconds": row.seconds if timing else None},
-        **{"score": row.score, "mask_mean": row.mask_mean, "mask_max": row.mask_max},
-        **{name: None if values is None or math.isnan(values[place]) else float(values[place]) for place, name in own},
+    table = {name: getattr(row, name) for name in ROW_COLUMNS}
+    table |= {"warnings": "; ".join(row.warnings), "seconds": row.seconds if timing else None}
+    table |= {
+        name: None if values is None or math.isnan(values[place]) else float(values[place]) for place, name in own
     }
+    return table
 
 
 def _csv(table: Sequence[dict[str, Any]]) -> str:

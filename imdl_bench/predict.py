@@ -65,12 +65,18 @@ def output_names(images: Sequence[Path]) -> list[str]:
 
 
 def overlay(image: Image, mask: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The photograph in grey with the mask over it: from clear over orange to red as the mask rises from 0 to its
-    greatest value, so that maps without a natural scale can be looked at too. uint8 (H, W, 3)."""
+    """The photograph in grey with the mask over it, from clear over orange to red. uint8 (H, W, 3).
+
+    Full red is the mask's greatest value; of a map that stays below 0.5 (the classical ones have no natural scale) it
+    is the 99.5 % quantile, so that a few bright pixels do not hide the rest.
+    """
     grey = image.mean(axis=2, dtype=np.float32)[..., None] * 0.75
-    strength = (mask / max(float(mask.max()), 1e-12))[..., None]
+    top = float(mask.max())
+    scale = top if top >= 0.5 else float(np.quantile(mask, 0.995)) or top
+    strength = np.minimum(mask / max(scale, 1e-12), 1)[..., None]
     colour = np.concatenate([np.full_like(grey, 255), 200 * (1 - strength), np.zeros_like(grey)], axis=2)
-    return np.rint(grey * (1 - 0.8 * strength) + colour * 0.8 * strength).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.rint(grey * (1 - 0.8 * strength) + colour * 0.8 * strength).astype(np.uint8)
+    return shown
 
 
 def _write(place: Path, path: Path, image: Image, prediction: Prediction, settings: dict[str, object]) -> Path:

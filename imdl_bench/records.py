@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -140,12 +140,10 @@ class RunFile:
 
     def rows(self) -> list[Row]:
         """All rows in the data set's order."""
-        columns = (
-            "sample, position, forged, kind, grp, status, reason, warnings, height, width, seconds, "
-            "score, mask_mean, mask_max, metric_values, totals, coarse, distortion"
-        )
+        names = [field.name for field in fields(Row)]
+        columns = ", ".join({"group": "grp", "values": "metric_values"}.get(name, name) for name in names)
         return [
-            Row(*r[:2], bool(r[2]), *r[3:7], tuple(json.loads(r[7])), *r[8:])
+            Row(**{**dict(zip(names, r, strict=True)), "forged": bool(r[2]), "warnings": tuple(json.loads(r[7]))})
             for r in self._db.execute(f"SELECT {columns} FROM rows ORDER BY position, sample")
         ]
 

@@ -20,7 +20,7 @@ from imdl_bench.cards import DataLine, ModelCard, Protocol
 from imdl_bench.dataset import Dataset, load_dataset
 from imdl_bench.errors import ImageError, UsageError
 from imdl_bench.images import read_image
-from imdl_bench.metrics.histogram import ScorePool, coarsen, pack_counts
+from imdl_bench.metrics.histogram import coarsen, pack_counts
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.metrics.pixel import PixelScores, score_pixels
 from imdl_bench.records import Row, RunFile, RunKey
@@ -265,12 +265,11 @@ def _open_cell(
     samples: Sequence[Sample],
     options: Options,
 ) -> Cell:
-    rules = {"metrics": protocol.metrics, "score": protocol.score, "pixels_of": protocol.pixels_of}
-    rules |= {"bootstrap": protocol.bootstrap, "keep": line.keep}
+    rules = protocol.model_dump(mode="json", include={"metrics", "score", "pixels_of", "bootstrap"})
     key = RunKey(
         protocol=protocol.name,
         version=protocol.version,
-        rules=rules,
+        rules=rules | {"keep": line.keep},
         model=spec.name,
         model_code=catalog.fingerprint("models", spec.name),
         weights=spec.weights or "",

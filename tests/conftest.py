@@ -48,7 +48,7 @@ def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def plugin(tmp_path: Path, photo: np.ndarray) -> Path:
-    """A plug-in folder: models `red` and `slow_red`, a data set `edits` with 12 images under `data/`, protocol `edits`."""
+    """A plug-in folder: models `red` and `slow_red`, data set and protocol `edits`, 12 images under `data/`."""
     folder = tmp_path / "plugin"
     write_model(folder, "red", "return image[..., 0].astype(np.float32) / np.float32(255)")
     write_model(folder, "slow_red", "time.sleep(0.15); return image[..., 0].astype(np.float32) / np.float32(255)")
@@ -68,7 +68,8 @@ def plugin(tmp_path: Path, photo: np.ndarray) -> Path:
                 number = int(image.stem)
                 forged = number % 3 > 0
                 mask = root / "masks" / f"{image.stem}.png" if forged else None
-                rows.append(Sample(image.name, image, forged, mask, kind="splicing" if forged else None, group=str(number // 2)))
+                kind = "splicing" if forged else None
+                rows.append(Sample(image.name, image, forged, mask, kind=kind, group=str(number // 2)))
             return rows
     """)  # fmt: skip
     write_text(folder / "protocols/edits.yaml", """

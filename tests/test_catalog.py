@@ -61,7 +61,7 @@ def test_batching_changes_nothing(name: str, photo: np.ndarray) -> None:
         assert a.mask is not None and b.mask is not None
         assert a.mask.shape == image.shape[:2] and a.mask.dtype == np.float32
         np.testing.assert_allclose(a.mask, b.mask, atol=1e-5)
-        assert 0 <= a.mask.min() and a.mask.max() <= 1
+        assert a.mask.min() >= 0 and a.mask.max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def test_results_show_themselves(with_plugin: Path, tmp_path: Path) -> None:
     result = _run(with_plugin, tmp_path)
     assert "pixel_auc/per-image" in repr(result)
     assert "<table" in result._repr_html_()
-    assert list(result.table["metric"])[0] == "pixel_auc/per-image"
+    assert result.table["metric"].iloc[0] == "pixel_auc/per-image"
     parquet = pd.read_parquet(result.runs[0].with_name("rows.parquet"))
     assert list(parquet["sample"]) == list(pd.read_csv(result.runs[0].with_name("rows.csv"))["sample"])
 

@@ -93,7 +93,7 @@ def _flooded(rgb: NDArray[np.uint8], markers: NDArray[np.int32]) -> NDArray[np.i
     # Releases of scikit-image flood equal values in different orders, so no two are left equal: multiplying by an odd
     # number permutes the numbers below 2^20, which is more than a picture here has pixels.
     order = np.arange(strength.size, dtype=np.int64).reshape(strength.shape) * 664_525 % 2**20
-    return np.asarray(watershed(strength * 2**20 + order, markers), np.int32)  # type: ignore[no-untyped-call]
+    return np.asarray(watershed(strength * 2**20 + order, markers), np.int32)
 
 
 def edge_strength(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:

@@ -64,7 +64,7 @@ def f1_weighted(tp: Array, fp: Array, forged: Array, pristine: Array) -> Array:
 
 
 def precision_weighted(tp: Array, fp: Array, forged: Array, pristine: Array) -> Array:
-    """Precision of both classes weighted by their support (ELA-PPM, Table II); a class never named counts 0 as there."""
+    """Precision of both classes weighted by support (ELA-PPM, Table II); a class never named counts 0 as there."""
     tn, fn = pristine - fp, forged - tp
     return (forged * _zero(tp, tp + fp) + pristine * _zero(tn, tn + fn)) / (forged + pristine)
 

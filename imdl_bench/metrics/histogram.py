@@ -87,12 +87,9 @@ class SortedScores:
         end = self._ends(self.forged_at[after - 1], values)
         tp, tp_before = forged - first, forged - after
         fp, fp_before = n - start - tp, n - end - tp_before
-        return Curve(
-            np.append(self._score(values), np.inf)[::-1],
-            *(np.append(counts, 0)[::-1].astype(np.float64) for counts in (tp, fp, tp_before, fp_before)),
-            forged=np.float64(forged),  # type: ignore[arg-type]
-            pristine=np.float64(self.pristine),  # type: ignore[arg-type]
-        )
+        totals = np.asarray(float(forged)), np.asarray(float(self.pristine))
+        thresholds = np.append(self._score(values), np.inf)[::-1]
+        return Curve(thresholds, _falling(tp), _falling(fp), _falling(tp_before), _falling(fp_before), *totals)
 
     def eer_counts(self) -> tuple[int, int, float]:
         """True positives, false positives and threshold where false-positive and false-negative rate are closest.
@@ -115,7 +112,7 @@ class SortedScores:
     def inverse(self) -> SortedScores:
         """The same pixels scored ``1 - score``, in exact reverse order."""
         bits, pristine = self.keys >> 1, self.keys & 1
-        return _sorted(((_ONE_BITS - bits) << 1) | pristine, inverted=not self.inverted)
+        return _sorted(((_ONE_BITS - bits) << 1 | pristine).astype(np.uint32), inverted=not self.inverted)
 
     def _counts_from(self, start: int) -> tuple[int, int]:
         tp = self.forged - int(np.searchsorted(self.forged_at, start))
@@ -152,6 +149,10 @@ class SortedScores:
         if self.inverted:
             return 1.0 - (np.uint32(_ONE_BITS) - bits).view(np.float32).astype(np.float64)
         return bits.view(np.float32).astype(np.float64)
+
+
+def _falling(rising: Counts) -> NDArray[np.float64]:
+    return np.append(rising, 0)[::-1].astype(np.float64)
 
 
 def sort_scores(mask: NDArray[np.float32], truth: NDArray[np.bool_]) -> SortedScores:
@@ -247,7 +248,8 @@ def coarsen(histogram: Counts) -> Counts:
 def coarse_edges() -> NDArray[np.float64]:
     """The least score of each coarse bin, rising."""
     inner = np.arange(COARSE_HALF - 1) * COARSE_PER_FINE + 1
-    return bin_edges()[np.concatenate([[0], inner, HALF_BINS + inner - 1, [BINS - 1]])]
+    starts = np.concatenate([[0], inner, HALF_BINS + inner - 1, [BINS - 1]])
+    return np.asarray(bin_edges()[starts])
 
 
 def dense_curve(thresholds: NDArray[np.float64], forged: NDArray[np.float64], pristine: NDArray[np.float64]) -> Curve:
@@ -257,7 +259,7 @@ def dense_curve(thresholds: NDArray[np.float64], forged: NDArray[np.float64], pr
         np.cumsum(np.concatenate([nothing, counts[..., ::-1]], axis=-1), axis=-1) for counts in (forged, pristine)
     )
     before = [np.concatenate([nothing, counts[..., :-1]], axis=-1) for counts in (tp, fp)]
-    return Curve(np.append(thresholds, np.inf)[::-1], tp, fp, *before, forged=tp[..., -1:], pristine=fp[..., -1:])
+    return Curve(np.append(thresholds, np.inf)[::-1], tp, fp, before[0], before[1], tp[..., -1:], fp[..., -1:])
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ class PixelScores:
 
 
 def fixed_thresholds(metrics: Sequence[Metric]) -> list[float]:
-    """The numbers among the thresholds of pooled pixel metrics: counted directly, so that they need not be bin edges."""
+    """Numbers among the thresholds of pooled pixel metrics: counted directly, they need not be bin edges."""
     return sorted({m.threshold for m in metrics if m.average == "pooled" and isinstance(m.threshold, float)})
 
 

@@ -74,13 +74,13 @@ def best_at(curve: Curve, decision: Decision) -> NDArray[np.intp]:
     """Index of the highest threshold at which ``decision`` is greatest."""
     value = decision(curve.tp, curve.fp, curve.forged, curve.pristine)
     undefined = np.isnan(value)
-    return (np.where(undefined, -np.inf, value) if undefined.any() else value).argmax(axis=-1)
+    return np.asarray((np.where(undefined, -np.inf, value) if undefined.any() else value).argmax(axis=-1))
 
 
 def eer_at(curve: Curve) -> NDArray[np.intp]:
     """Index of the threshold with the closest false-positive and false-negative rates; the higher of two."""
     gap = curve.fp / np.maximum(curve.pristine, 1) - (1 - curve.tp / np.maximum(curve.forged, 1))
-    return np.abs(gap).argmin(axis=-1)
+    return np.asarray(np.abs(gap).argmin(axis=-1))
 
 
 def decision_at(curve: Curve, decision: Decision, at: NDArray[np.intp]) -> Array:

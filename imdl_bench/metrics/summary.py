@@ -170,9 +170,11 @@ def _at_set_threshold(metric: Metric, grid: _Grid) -> Array:
     """
     curve = dense_curve(grid.edges, grid.forged, grid.pristine)
     if metric.threshold == "eer-set":
-        at = ranking.eer_at(dense_curve(grid.edges, grid.forged.sum(axis=0), grid.pristine.sum(axis=0)))
+        pooled = dense_curve(grid.edges, grid.forged.sum(axis=0), grid.pristine.sum(axis=0))
+        at = int(ranking.eer_at(pooled))
     else:
         sought = metric.sought(curve.tp, curve.fp, curve.forged, curve.pristine)
         defined = ~np.isnan(sought).all(axis=-1)
-        at = np.nan_to_num(sought[defined], nan=0.0).mean(axis=0).argmax() if defined.any() else np.intp(0)
+        means = np.nan_to_num(sought[defined], nan=0.0).mean(axis=0)
+        at = int(means.argmax()) if defined.any() else 0
     return ranking.decision_at(curve, metric.decision, np.full(len(grid.forged), at))
