@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,12 +40,25 @@ def score_curve(scores: Array, forged: NDArray[np.bool_], weights: Array | None 
 
 
 def value_of(metric: Metric, curve: Curve) -> Array:
-    """A metric of the whole set from its curve: image level, or pooled pixels at ``best`` and ``eer``."""
+    """A metric of the whole set from its curve: image level, or pooled pixels."""
+    return values_of([metric], curve)[0]
+
+
+def values_of(metrics: Sequence[Metric], curve: Curve) -> list[Array]:
+    """Several metrics of one curve; points they share are sought once."""
+    points: dict[object, NDArray[np.intp]] = {}
+    return [_value(metric, curve, points) for metric in metrics]
+
+
+def _value(metric: Metric, curve: Curve, points: dict[object, NDArray[np.intp]]) -> Array:
     if metric.fpr is not None:
         return ranking.tpr_at_fpr(curve, metric.fpr)
     if metric.statistic.of_curve is not None:
         return metric.statistic.of_curve(curve)
-    return ranking.decision_at(curve, metric.decision, _at(metric, curve))
+    place = (metric.threshold, metric.sought if metric.threshold == "best" else None)
+    if place not in points:
+        points[place] = _at(metric, curve)
+    return ranking.decision_at(curve, metric.decision, points[place])
 
 
 def _at(metric: Metric, curve: Curve) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from imdl_bench.metrics import confidence, ranking
 from imdl_bench.metrics.histogram import COARSE_BINS, Counts, ScorePool, coarse_edges, dense_curve
-from imdl_bench.metrics.image import image_metric, value_of
+from imdl_bench.metrics.image import score_curve, value_of, values_of
 from imdl_bench.metrics.names import Metric
 from imdl_bench.metrics.pixel import fixed_thresholds
 
@@ -75,21 +75,20 @@ def summarize(
     pixels = np.flatnonzero(rows.with_pixels)
     grid = _grid(rows, pixels)
     spreads = _pooled_spreads([m for m in wanted if _is_pooled_ranking(m)], grid, weights[:, pixels])
-    summaries = []
-    for metric in wanted:
-        if metric.level == "image":
-            summaries.append(_image_summary(metric, rows, score_rule, weights))
-        elif len(pixels) == 0:
-            summaries.append(Summary(metric.name, math.nan, math.nan, math.nan, 0, rows.n_without_truth))
+    found = {number.metric: number for number in _image_summaries(wanted, rows, score_rule, weights)}
+    pooled = rows.pool.curve() if spreads and len(pixels) else None
+    for metric in (metric for metric in wanted if metric.level == "pixel"):
+        if len(pixels) == 0:
+            found[metric.name] = Summary(metric.name, math.nan, math.nan, math.nan, 0, rows.n_without_truth)
         elif _is_pooled_ranking(metric):
-            value = float(value_of(metric, rows.pool.curve()))
-            bounds = confidence.interval(spreads[metric.name])
-            summaries.append(Summary(metric.name, value, *bounds, len(pixels), rows.n_without_truth))
+            assert pooled is not None
+            value, bounds = float(value_of(metric, pooled)), confidence.interval(spreads[metric.name])
+            found[metric.name] = Summary(metric.name, value, *bounds, len(pixels), rows.n_without_truth)
         elif metric.average == "pooled":
-            summaries.append(_pooled_decision(metric, rows, pixels, weights[:, pixels], metrics))
+            found[metric.name] = _pooled_decision(metric, rows, pixels, weights[:, pixels], metrics)
         else:
-            summaries.append(_per_image(metric, rows, pixels, grid, weights[:, pixels]))
-    return summaries
+            found[metric.name] = _per_image(metric, rows, pixels, grid, weights[:, pixels])
+    return [found[metric.name] for metric in wanted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +119,37 @@ def _pooled_spreads(metrics: Sequence[Metric], grid: _Grid, weights: Array) -> d
         part = weights[start : start + CHUNK]
         # integers below 2**53: the product is exact in whatever order the library sums
         curve = dense_curve(grid.edges, part @ grid.forged, part @ grid.pristine)
-        for metric in metrics:
-            spreads[metric.name].append(value_of(metric, curve))
+        for metric, values in zip(metrics, values_of(metrics, curve), strict=True):
+            spreads[metric.name].append(values)
     return {name: np.concatenate(parts) for name, parts in spreads.items()}
 
 
-def _image_summary(metric: Metric, rows: ScoredRows, score_rule: str, weights: Array) -> Summary:
-    scores = rows.scores[metric.rule or score_rule]
+def _image_summaries(wanted: Sequence[Metric], rows: ScoredRows, score_rule: str, weights: Array) -> list[Summary]:
+    """Image-level metrics, those of one score rule together."""
+    rules: dict[str, list[Metric]] = {}
+    for metric in wanted:
+        if metric.level == "image":
+            rules.setdefault(metric.rule or score_rule, []).append(metric)
+    return [
+        number for rule, metrics in rules.items() for number in _of_scores(metrics, rows, rows.scores[rule], weights)
+    ]
+
+
+def _of_scores(metrics: Sequence[Metric], rows: ScoredRows, scores: Array, weights: Array) -> list[Summary]:
     used = np.flatnonzero(~np.isnan(scores))
-    scores, forged = scores[used], rows.forged[used]
+    skipped = len(scores) - len(used)
     if len(used) == 0:
-        return Summary(metric.name, math.nan, math.nan, math.nan, 0, len(rows.forged))
-    spread = [np.empty(0)] + [
-        image_metric(metric, scores, forged, weights[start : start + CHUNK, used])
+        return [Summary(metric.name, math.nan, math.nan, math.nan, 0, skipped) for metric in metrics]
+    scores, forged = scores[used], rows.forged[used]
+    spreads = [
+        values_of(metrics, score_curve(scores, forged, weights[start : start + CHUNK, used]))
         for start in range(0, len(weights), CHUNK)
     ]
-    value = float(image_metric(metric, scores, forged))
-    bounds = confidence.interval(np.concatenate(spread))
-    return Summary(metric.name, value, *bounds, len(used), len(rows.forged) - len(used))
+    summaries = []
+    for place, value in enumerate(values_of(metrics, score_curve(scores, forged))):
+        bounds = confidence.interval(np.concatenate([np.empty(0), *(spread[place] for spread in spreads)]))
+        summaries.append(Summary(metrics[place].name, float(value), *bounds, len(used), skipped))
+    return summaries
 
 
 def _pooled_decision(
