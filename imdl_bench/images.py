@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import PIL.Image
@@ -27,9 +30,12 @@ from imdl_bench.types import Image
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 DEFAULT_MAX_PIXELS = 200_000_000
+LONGEST_JPEG_SIDE = 65_500
 
 Forged = Literal["white", "black", "green"]
 SizePolicy = Literal["error", "skip", "resize", "transpose"]
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 def max_pixels() -> int:
@@ -37,7 +43,7 @@ def max_pixels() -> int:
     setting = os.environ.get("IMDL_BENCH_MAX_PIXELS", str(DEFAULT_MAX_PIXELS))
     try:
         limit = int(float(setting))
-    except ValueError:
+    except (ValueError, OverflowError):
         limit = 0
     if limit < 1:
         raise UsageError(f"IMDL_BENCH_MAX_PIXELS={setting!r} is not a positive number of pixels")
@@ -49,7 +55,7 @@ def read_image(source: Path | str | bytes, path: Path | None = None) -> Image:
 
     JPEG, PNG, TIFF, BMP, WebP and GIF (first frame); 1, 8 and 16 bits per channel (16 bits keep their high byte);
     grey is repeated into three channels, palettes are expanded, CMYK is converted, alpha is dropped, colour profiles
-    are ignored, EXIF orientation is applied.
+    are ignored, EXIF orientation is applied (broken EXIF is ignored). The array is writable and contiguous.
 
     Args:
         source: a file, or the bytes of one.
@@ -80,11 +86,21 @@ def read_mask(source: Path | str | bytes, forged: Forged = "white", path: Path |
 
 
 def read_size(path: Path | str) -> tuple[int, int]:
-    """Height and width of an upright picture, from its header alone. Raises ImageError."""
+    """Height and width of an upright picture, as :func:`read_image` gives them, without decoding it.
+
+    Only a PNG with text or EXIF behind its pixels is decoded, because that is where its orientation may stand.
+
+    Raises:
+        ImageError: as :func:`read_image`, as far as the header shows it.
+    """
     with _opened(path, Path(path)) as picture:
         width, height = picture.size
-        swapped = picture.format != "TIFF" and _orientation(picture) >= 5
-    return (width, height) if swapped else (height, width)
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            # As stored: whether ``size`` is already turned depends on Pillow's version.
+            width, height = picture.tag_v2[256], picture.tag_v2[257]
+        decoded = picture.format == "PNG" and _metadata_follows_pixels(Path(path))
+        turned = _orientation(picture, decoded=decoded) >= 5
+    return (width, height) if turned else (height, width)
 
 
 def fit_mask(
@@ -107,7 +123,7 @@ def fit_mask(
     return resize_nearest(mask, shape), f"mask resized: {sizes}"
 
 
-def resize_nearest(array: NDArray, shape: tuple[int, int]) -> NDArray:  # type: ignore[type-arg]
+def resize_nearest(array: NDArray[Pixel], shape: tuple[int, int]) -> NDArray[Pixel]:
     """Resize the first two axes by the nearest pixel centre: source index ``floor((i + 0.5) * n_in / n_out)``."""
     rows, columns = (
         np.minimum(((np.arange(out) + 0.5) * n / out).astype(np.intp), n - 1)
@@ -116,8 +132,18 @@ def resize_nearest(array: NDArray, shape: tuple[int, int]) -> NDArray:  # type: 
     return np.ascontiguousarray(array[rows[:, None], columns[None, :]])
 
 
-def encode_jpeg(rgb: NDArray[np.uint8], quality: int, subsampling: Literal["4:4:4", "4:2:2", "4:2:0"]) -> bytes:
-    """The JPEG stream of uint8 (H, W, 3) RGB at libjpeg ``quality`` 1..100, standard tables, no metadata."""
+def encode_jpeg(rgb: NDArray[np.uint8], quality: int, subsampling: Subsampling) -> bytes:
+    """The JPEG stream of uint8 (H, W, 3) RGB at libjpeg ``quality`` 1..100, standard tables, no metadata.
+
+    Raises:
+        UsageError: another quality.
+        ImageError: a side above 65,500 pixels.
+    """
+    if not 1 <= quality <= 100:
+        raise UsageError(f"JPEG quality {quality} is not in 1..100")
+    height, width = rgb.shape[:2]
+    if max(height, width) > LONGEST_JPEG_SIDE:
+        raise ImageError(f"{width}x{height} does not fit into a JPEG: at most {LONGEST_JPEG_SIDE} pixels per side")
     buffer = io.BytesIO()
     PIL.Image.fromarray(np.asarray(rgb)).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return buffer.getvalue()
@@ -126,50 +152,77 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int, subsampling: Literal["4:4:
 def as_image(pixels: object) -> Image:
     """Accept an array as an image. Raises UsageError unless it is uint8 (H, W, 3) with at least one pixel."""
     if not isinstance(pixels, np.ndarray):
-        raise UsageError(f"an image is a uint8 array (H, W, 3), not {type(pixels).__name__}; read files with read_image")
+        raise UsageError(
+            f"an image is a uint8 array (H, W, 3), not {type(pixels).__name__}; read files with read_image"
+        )
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise UsageError(f"an image is a uint8 array (H, W, 3) RGB, not {pixels.dtype} {pixels.shape}")
     return pixels if isinstance(pixels, Image) else Image(pixels)
 
 
-def _opened(source: Path | str | bytes, name: Path | None) -> PIL.Image.Image:
-    limit = max_pixels()
+@contextmanager
+def _opened(source: Path | str | bytes, name: Path | None) -> Iterator[PIL.Image.Image]:
+    label, limit = name or "image in memory", max_pixels()
     if PIL.Image.MAX_IMAGE_PIXELS is not None and limit > PIL.Image.MAX_IMAGE_PIXELS:
         PIL.Image.MAX_IMAGE_PIXELS = limit
+    above = f"above the limit of {limit} pixels; raise IMDL_BENCH_MAX_PIXELS to read it"
     try:
-        picture = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        # Pillow gets no file name: it would map uncompressed TIFF into memory, and scrambles turned ones when it does.
+        file = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")  # noqa: SIM115
     except FileNotFoundError:
-        raise ImageError(f"{name}: no such file") from None
-    except PIL.UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture of a known kind ({', '.join(FORMATS)})") from None
-    except Exception as error:
-        raise ImageError(f"{name}: cannot be opened: {error}") from error
-    if picture.width * picture.height > limit:
-        size = f"{picture.width}x{picture.height}"
-        picture.close()
-        raise ImageError(f"{name}: {size} is above the limit of {limit} pixels; raise IMDL_BENCH_MAX_PIXELS to read it")
-    return picture
+        raise ImageError(f"{label}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{label}: {getattr(error, 'strerror', None) or error}") from None
+    with file:
+        try:
+            picture = PIL.Image.open(file, formats=FORMATS)
+        except PIL.UnidentifiedImageError:
+            raise ImageError(f"{label}: not a picture, or broken at its start (known: {', '.join(FORMATS)})") from None
+        except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
+            raise ImageError(f"{label}: {above}") from None
+        except Exception as error:
+            raise ImageError(f"{label}: cannot be opened: {error}") from error
+        with picture:
+            if picture.width * picture.height > limit:
+                raise ImageError(f"{label}: {picture.width}x{picture.height} is {above}")
+            yield picture
 
 
-def _oriented(source: Path | str | bytes, name: Path | None, pixels_of) -> NDArray[np.uint8]:  # type: ignore[no-untyped-def]
+def _oriented(
+    source: Path | str | bytes, name: Path | None, pixels_of: Callable[[PIL.Image.Image], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
     with _opened(source, name) as picture:
         try:
             picture.load()
-            orientation = _orientation(picture)
             pixels = pixels_of(picture)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from None
         except Exception as error:
-            raise ImageError(f"{name}: cannot be decoded: {error}") from error
-    return np.ascontiguousarray(_upright(pixels, orientation))
+            reason = str(error) if isinstance(error, ImageError) else f"cannot be decoded: {error}"
+            raise ImageError(f"{name or 'image in memory'}: {reason}") from error
+        return np.ascontiguousarray(_upright(pixels, _orientation(picture, decoded=True)))
 
 
-def _orientation(picture: PIL.Image.Image) -> int:
+def _orientation(picture: PIL.Image.Image, *, decoded: bool) -> int:
+    """EXIF (or XMP) orientation 1..8 of a picture as it stands: Pillow turns TIFF itself, and it then reads 1."""
     try:
-        value = picture.getexif().get(0x0112, 1)
+        # A PNG's own method decodes the picture to look behind the pixels.
+        exif = picture.getexif() if decoded else PIL.Image.Image.getexif(picture)
+        value = exif.get(0x0112, 1)
+        return int(value) if value in range(1, 9) else 1
     except Exception:  # broken metadata must not cost the picture
         return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _metadata_follows_pixels(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(8)
+        pixels_seen = False
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            pixels_seen |= kind == b"IDAT"
+            if pixels_seen and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                return True
+            file.seek(length + 4, os.SEEK_CUR)
+    return False
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -185,24 +238,28 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 def _rgb(picture: PIL.Image.Image) -> NDArray[np.uint8]:
     if picture.mode in ("L", "LA", "1") or picture.mode.startswith(("I", "F")):
         return np.repeat(_grey(picture)[..., None], 3, axis=2)
-    if picture.mode == "P":
-        picture = picture.convert("RGBA")
-    return np.asarray(picture.convert("RGB"))
+    # Pillow would warn about transparency that RGB cannot hold; it is dropped on purpose.
+    picture.info.pop("transparency", None)
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _grey(picture: PIL.Image.Image) -> NDArray[np.uint8]:
-    if picture.mode == "L":
-        return np.asarray(picture)
-    if picture.mode == "1":
-        return np.asarray(picture.convert("L"))
+    if picture.mode in ("L", "1"):
+        return np.array(picture.convert("L"))
     if picture.mode == "LA":
         return np.asarray(picture)[..., 0]
     if picture.mode.startswith("I"):
-        values = np.asarray(picture)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError("more than 16 bits per pixel; save it with 8 or 16 bits")
-        return (values >> 8).astype(np.uint8)
+        return np.asarray(np.asarray(picture) >> (_integer_bits(picture) - 8), np.uint8)
     if picture.mode == "F":
         raise ImageError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
-    rgb = _rgb(picture)
-    return (rgb.sum(axis=2, dtype=np.uint16) // 3).astype(np.uint8)
+    red, green, blue = np.moveaxis(_rgb(picture), 2, 0)
+    return np.asarray((red.astype(np.uint16) + green + blue) // 3, np.uint8)
+
+
+def _integer_bits(picture: PIL.Image.Image) -> int:
+    """Bits of a grey pixel that Pillow holds as an integer: 16, or what a TIFF says (12 bits exist)."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return 16
+    if picture.mode == "I":
+        raise ImageError("signed or 32-bit integer pixels have no agreed range; save it with 8 or 16 bits")
+    return int(picture.tag_v2[258][0])
