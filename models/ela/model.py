@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from imdl_bench.images import as_image, encode_jpeg, read_image
 from imdl_bench.types import Image, Prediction
 
 QUALITY = 90
-SUBSAMPLING = "4:2:0"
+SUBSAMPLING: Final = "4:2:0"
 GAIN = 15
 LARGEST_SUM = 3 * 255
 
@@ -47,7 +47,7 @@ def resaved(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def sum_of_differences(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """Sum over the channels of ``|image - other|``: uint16 (H, W) in 0..765, exact."""
     change = np.maximum(image, other) - np.minimum(image, other)
-    return np.add(change[..., 0], change[..., 1], dtype=np.uint16) + change[..., 2]
+    return np.asarray(np.add(change[..., 0], change[..., 1], dtype=np.uint16) + change[..., 2])
 
 
 def _scaled_sums(image: Image, scale: float, dtype: type[np.floating[Any]]) -> NDArray[Any]:
