@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from imdl_bench.errors import CardError, nearest
 from imdl_bench.images import SizePolicy
 
-
 CardT = TypeVar("CardT", bound=BaseModel)
 
 

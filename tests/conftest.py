@@ -99,8 +99,9 @@ def with_plugin(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     catalog._cards.cache_clear()
     yield plugin
     catalog._cards.cache_clear()
-    for name in [name for name in sys.modules if name.startswith(("imdl_bench.models", "imdl_bench.datasets"))]:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(plugin)):
+            del sys.modules[name]
 
 
 def shared(name: str, setting: str) -> Path:

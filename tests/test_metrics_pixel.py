@@ -136,9 +136,10 @@ def test_negative_zero_is_zero() -> None:
     assert _metric("pixel_auc/per-image", mask, np.array([[True, False, False]])) == 0.25
 
 
+TYPICAL = [float(np.float32(value)) for value in (0.0, 1e-9, 3e-6, 0.25, 0.5, 0.75, 1 - 1e-6, 1.0)]
 arrays = st.tuples(st.integers(1, 6), st.integers(2, 6)).flatmap(
     lambda shape: st.tuples(
-        hnp.arrays(np.float32, shape, elements=st.sampled_from([0.0, 1e-9, 3e-6, 0.25, 0.5, 0.75, 1 - 1e-6, 1.0]))
+        hnp.arrays(np.float32, shape, elements=st.sampled_from(TYPICAL))
         | hnp.arrays(np.float32, shape, elements=st.floats(0, 1, width=32)),
         hnp.arrays(bool, shape),
     )
