@@ -7,7 +7,7 @@ from imdl_bench import catalog
 __version__ = "0.1.0"
 __path__ += catalog.extra_roots()  # before anything else looks for cards
 
-from imdl_bench.benchmark import RunResult, run  # noqa: E402
+from imdl_bench.benchmark import RunResult, leaderboard, run  # noqa: E402
 from imdl_bench.catalog import list_datasets, list_models, list_protocols, load_model, load_protocol  # noqa: E402
 from imdl_bench.dataset import load_dataset  # noqa: E402
 from imdl_bench.images import read_image  # noqa: E402
@@ -15,6 +15,7 @@ from imdl_bench.images import read_image  # noqa: E402
 __all__ = [
     "RunResult",
     "__version__",
+    "leaderboard",
     "list_datasets",
     "list_models",
     "list_protocols",

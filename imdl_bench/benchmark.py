@@ -86,6 +86,8 @@ def run(
     options = Options(
         Path(out), limit, device, batch_size, workers or records.default_workers(), seed, dict(split_files or {})
     )
+    if progress:
+        print(f"{card.name}: looking at the data", file=sys.stderr)
     plans = plan_run(card, [models] if isinstance(models, str) else models, data, options)
     n_new = sum(cell.todo for plan in plans for cell in plan.cells)
     _execute_all(plans, card, options, n_new, progress=progress)
@@ -93,10 +95,24 @@ def run(
     lines, _ = read_lines(runs)
     for path in runs:
         export_rows(path, timing=timing)
-    leaderboard = options.out / "leaderboards" / f"{card.name}.csv"
-    write_atomically(leaderboard, to_csv(lines, timing=timing).encode())
-    failed = {line.run: line.n_failed for line in lines}
-    return RunResult(tuple(lines), leaderboard, tuple(runs), sum(failed.values()), n_new)
+    table = options.out / "leaderboards" / f"{card.name}.csv"
+    write_atomically(table, to_csv(lines, timing=timing).encode())
+    return RunResult(tuple(lines), table, tuple(runs), _failures(lines), n_new)
+
+
+def leaderboard(*places: Path | str) -> RunResult:
+    """Every finished run at or under the given files and folders, as one table; unfinished ones are left out.
+
+    Raises:
+        UsageError: a place holds no run.
+    """
+    runs = find_runs(Path(place) for place in places)
+    lines, _ = read_lines(runs)
+    return RunResult(tuple(lines), None, tuple(runs), _failures(lines), 0)
+
+
+def _failures(lines: Sequence[Line]) -> int:
+    return sum({line.run: line.n_failed for line in lines}.values())
 
 
 def _execute_all(plans: Sequence[Plan], card: Protocol, options: Options, total: int, *, progress: bool) -> None:

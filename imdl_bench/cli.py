@@ -220,14 +220,14 @@ def _add_leaderboard(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _leaderboard(options: argparse.Namespace) -> int:
-    from imdl_bench import leaderboard
     from imdl_bench.cache import write_atomically
+    from imdl_bench.leaderboard import find_runs, read_lines, to_csv, to_latex, to_markdown, to_text
 
-    lines, left_out = leaderboard.read_lines(leaderboard.find_runs(options.runs))
+    lines, left_out = read_lines(find_runs(options.runs))
     for remark in left_out:
         print(remark, file=sys.stderr)
-    draw = {"text": leaderboard.to_text, "md": leaderboard.to_markdown, "latex": leaderboard.to_latex}
-    text = leaderboard.to_csv(lines, timing=options.timing) if options.format == "csv" else draw[options.format](lines)
+    draw = {"text": to_text, "md": to_markdown, "latex": to_latex}
+    text = to_csv(lines, timing=options.timing) if options.format == "csv" else draw[options.format](lines)
     text = text.rstrip("\n") + "\n"
     if options.out:
         write_atomically(options.out, text.encode())

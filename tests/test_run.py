@@ -214,14 +214,16 @@ def test_groups_decide_the_interval(with_plugin: Path, tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_is_not_on_the_leaderboard(with_plugin: Path, tmp_path: Path) -> None:
-    from imdl_bench import leaderboard
+    from imdl_bench.leaderboard import read_lines
     from imdl_bench.records import RunFile
 
     result = _run(with_plugin, tmp_path)
+    assert imdl_bench.leaderboard(tmp_path).lines == result.lines
     with RunFile(result.runs[0]) as file:
         file.write_meta(n_samples=13)
-    lines, left_out = leaderboard.read_lines(list(result.runs))
+    lines, left_out = read_lines(list(result.runs))
     assert lines == [] and "12 of 13" in left_out[0]
+    assert imdl_bench.leaderboard(tmp_path / "runs").lines == ()
 
 
 def test_results_show_themselves(with_plugin: Path, tmp_path: Path) -> None:
