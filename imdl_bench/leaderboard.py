@@ -15,7 +15,6 @@ import numpy as np
 
 from imdl_bench.cache import write_atomically
 from imdl_bench.errors import UsageError
-from imdl_bench.metrics.histogram import unpack_counts
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.metrics.pixel import has_own_value
 from imdl_bench.metrics.summary import ScoredRows, Summary, summarize
@@ -219,7 +218,7 @@ def _scored_rows(rows: list[Row], metrics: list[Metric], file: RunFile, pixels_o
         },
         values={metric.name: values[:, place] for place, metric in enumerate(metrics)} if rows else {},
         totals=np.array([np.zeros(length, np.int64) if total is None else total for total in totals], np.int64),
-        coarse=[None if row.coarse is None else unpack_counts(row.coarse) for row in rows],
+        coarse=[row.coarse or b"" for row in rows],
         pool=file.pool(),
         with_pixels=with_pixels,
         n_without_truth=sum(want and not has for want, has in zip(wanted, with_pixels, strict=True)),

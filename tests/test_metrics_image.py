@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imdl_bench.errors import UsageError
-from imdl_bench.metrics import METRICS, parse_metric
+from imdl_bench.metrics import METRICS, parse_metric, ranking
 from imdl_bench.metrics.confidence import interval, resample_groups, weighted_means
+from imdl_bench.metrics.grid import CoarseGrid
+from imdl_bench.metrics.histogram import bin_scores, coarse_edges, coarsen, pack_counts, sort_scores
 from imdl_bench.metrics.image import image_metric
 
 
@@ -121,3 +123,35 @@ def test_every_row_of_metrics_can_be_named() -> None:
             at = "@fpr0.01" if stat == "tpr" else "" if row.of_curve else "@0.5"
             metric = parse_metric(f"{level}_{stat}{at}" + ("/pooled" if level == "pixel" else ""))
             assert metric.stat == stat and metric.level == level
+
+
+def test_set_wide_thresholds_and_resamples_do_not_depend_on_how_many_images_are_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    packed, masks, truths = [], [], []
+    for _ in range(7):
+        truth = rng.random((20, 30)) < 0.3
+        mask = np.clip(0.5 * rng.random((20, 30)) + 0.3 * truth, 0, 1).astype(np.float32)
+        packed.append(pack_counts(coarsen(bin_scores(sort_scores(mask, truth)))))
+        masks.append(mask)
+        truths.append(truth)
+    metric, weights = parse_metric("pixel_f1@best-set/per-image"), resample_groups(list("abcdefg"), 250, 0)
+    whole = CoarseGrid.over(packed)
+    values = whole.at_set_threshold(metric)
+    eer = whole.at_set_threshold(parse_metric("pixel_f1@eer-set/per-image"))
+    aucs = np.concatenate([ranking.auc(curve) for curve in whole.resampled(weights)])
+    monkeypatch.setattr("imdl_bench.metrics.grid.IMAGES_AT_ONCE", 3)
+    np.testing.assert_array_equal(CoarseGrid.over(packed).at_set_threshold(metric), values)
+    np.testing.assert_array_equal(
+        CoarseGrid.over(packed).at_set_threshold(parse_metric("pixel_f1@eer-set/per-image")), eer
+    )
+    again = np.concatenate([ranking.auc(curve) for curve in CoarseGrid.over(packed).resampled(weights)])
+    np.testing.assert_array_equal(again, aucs)
+    sweep = [np.mean([reference.f1_score(t.ravel(), m.ravel() >= edge) for m, t in zip(masks, truths, strict=True)])
+             for edge in coarse_edges()[whole.occurs]]  # fmt: skip
+    assert values.mean() == pytest.approx(max(sweep), abs=1e-12)
+    repeats = weights[0]
+    labels = np.concatenate([np.tile(t.ravel(), k) for t, k in zip(truths, repeats, strict=True)])
+    scores = np.concatenate([np.tile(m.ravel(), k) for m, k in zip(masks, repeats, strict=True)])
+    assert aucs[0] == pytest.approx(reference.roc_auc_score(labels, scores), abs=2e-3)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+CHUNK = 100  # resamples in float64 at once: bounds memory on sets of many thousand images
 
 
-def resample_groups(groups: Sequence[str], resamples: int, seed: int) -> Array:
-    """How often each image counts in each resample, float64 (resamples, n).
+def resample_groups(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:
+    """How often each image counts in each resample, uint16 (resamples, n).
 
     A resample draws as many groups as there are, with replacement; an image counts as often as its group was drawn.
     Empty where fewer than two groups exist: one photograph says nothing about spread.
     """
     names, member_of = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     if len(names) < 2 or resamples == 0:
-        return np.empty((0, len(groups)))
+        return np.empty((0, len(groups)), np.uint16)
     draws = np.random.Generator(np.random.PCG64(seed)).multinomial(
         len(names), np.full(len(names), 1 / len(names)), size=resamples
     )
-    return draws[:, member_of].astype(np.float64)
+    return np.minimum(draws, np.iinfo(np.uint16).max).astype(np.uint16)[:, member_of]
+
+
+def chunks(weights: NDArray[np.uint16]) -> Iterator[Array]:
+    """The resamples as float64, some at a time."""
+    for start in range(0, len(weights), CHUNK):
+        yield weights[start : start + CHUNK].astype(np.float64)
 
 
 def interval(values: Array) -> tuple[float, float]:
@@ -35,7 +42,7 @@ def interval(values: Array) -> tuple[float, float]:
 
 
 def weighted_means(values: Array, weights: Array) -> Array:
-    """The mean of ``values`` (n,), nan left out, under each row of ``weights`` (resamples, n)."""
+    """The mean of ``values`` (n,), nan left out, under each row of ``weights`` float64 (resamples, n)."""
     defined = ~np.isnan(values)
     total = (weights * defined).sum(axis=-1)
     summed = (weights * np.where(defined, values, 0.0)).sum(axis=-1)
