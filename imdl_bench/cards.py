@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from imdl_bench.errors import CardError, nearest
 from imdl_bench.images import SizePolicy
 
+# names become file names
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 CardT = TypeVar("CardT", bound=BaseModel)
 
 
@@ -31,7 +33,7 @@ class WeightsCard(_Card):
 class ModelCard(_Card):
     """``models/<name>/card.yaml``."""
 
-    name: str
+    name: Name
     title: str
     entry: str = Field(pattern=r"^\w+:\w+$", description="module:callable inside the model's folder")
     input: Literal["single", "pair"] = "single"
@@ -78,7 +80,7 @@ class ExpectedCard(_Card):
 class DatasetCard(_Card):
     """``datasets/<name>/card.yaml``."""
 
-    name: str
+    name: Name
     title: str
     entry: str = Field("index:index", pattern=r"^\w+:\w+$")
     input: Literal["single", "pair"] = "single"
@@ -105,7 +107,7 @@ class DataLine(_Card):
 class Protocol(_Card):
     """``protocols/<name>.yaml``: what is run and how it is scored; everything that moves a number stands here."""
 
-    name: str
+    name: Name
     version: int = Field(ge=1)
     title: str
     task: Literal["localization", "detection", "both"]

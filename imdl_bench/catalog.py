@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imdl_bench.cards import CardT, DatasetCard, ModelCard, Protocol, read_card
-from imdl_bench.errors import CardError, UsageError, nearest
+from imdl_bench.errors import CardError, ImdlBenchError, UsageError, nearest
 from imdl_bench.types import Model, PairModel, Sample
 
 
@@ -77,16 +77,21 @@ def load_model(name: str, weights: str | None = None, *, device: str = "cpu", se
         seed: of random weights; without meaning for models that have none.
 
     Raises:
-        UsageError: unknown name, or weights for a model that has none.
+        UsageError: unknown name, weights for a model that has none, or a model that cannot be built.
         CardError: the card's ``entry`` cannot be imported.
     """
     card = model_card(name)
     build = _entry("models", name, card.entry)
-    if not card.weights:
-        if weights is not None:
-            raise UsageError(f"{name} has no weights: write --model {name}, not {name}@{weights}")
-        return build()  # type: ignore[no-any-return]
-    return build(weights=weights, device=device, seed=seed)  # type: ignore[no-any-return]
+    if weights is not None and not card.weights:
+        raise UsageError(f"{name} has no weights: write --model {name}, not {name}@{weights}")
+    settings = {"weights": weights, "device": device, "seed": seed} if card.weights else {}
+    try:
+        model: Model | PairModel = build(**settings)
+    except ImdlBenchError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{name}: cannot be built: {type(error).__name__}: {error}") from error
+    return model
 
 
 def dataset_module(name: str) -> Any:
@@ -141,7 +146,7 @@ def _module(kind: str, name: str, entry: str) -> Any:
     path = card_path(kind, name)
     try:
         return importlib.import_module(f"imdl_bench.{kind}.{name}.{module}")
-    except ImportError as error:
+    except Exception as error:  # whatever a plug-in's module does when it is imported
         raise CardError(f"{path}: entry {entry!r} cannot be imported: {error}") from error
 
 

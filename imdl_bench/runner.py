@@ -181,12 +181,7 @@ class Writer:
         self._commit()
 
     def close(self) -> None:
-        """Keep what is finished, let go of what is not."""
-        while self._futures:
-            future = self._futures.popleft()
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._take(*future.result())
-        self._commit()
+        """Let go of the file. What is not written yet is dropped: stopped half way, rows and pool might disagree."""
         self._file.__exit__()
 
     def _take(self, rows: list[Row], scores: list[PixelScores]) -> None:
@@ -281,7 +276,7 @@ def _open_cell(
         libraries=records.pixel_libraries(),
     )
     place = options.out / "runs" / protocol.name / _file_name(str(spec))
-    cell = Cell(spec, card, place / f"{line.dataset}-{line.split}-{key.hash}", key)
+    cell = Cell(spec, card, place / f"{line.dataset}-{_file_name(line.split)}-{key.hash}", key)
     with RunFile(cell.folder / "run.sqlite") as file:
         cell.done = file.done()
     cell.todo = sum(sample.id not in cell.done for sample in samples)

@@ -123,3 +123,26 @@ def test_nested_protocol_keys_are_explained(tmp_path: Path) -> None:
         imdl_bench.load_protocol(path)
     path.write_text(text)
     assert isinstance(imdl_bench.load_protocol(path), Protocol)
+
+
+def test_a_model_that_cannot_be_built_is_no_traceback(with_plugin: Path) -> None:
+    path = with_plugin / "models/red/model.py"
+    path.write_text(path.read_text().replace("class Made:", "class Made:\n    def __init__(self):\n        1 / 0\n"))
+    with pytest.raises(UsageError, match="red: cannot be built: ZeroDivisionError"):
+        imdl_bench.load_model("red")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".hidden"])
+def test_names_cannot_leave_their_folder(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "mine.yaml"
+    text = (ROOT / "protocols/quickstart.yaml").read_text()
+    path.write_text(text.replace("name: quickstart", f"name: {name!r}"))
+    with pytest.raises(CardError, match="'name'"):
+        imdl_bench.load_protocol(path)
+
+
+def test_yaml_tags_run_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(CardError, match="cannot be read"):
+        imdl_bench.load_protocol(path)
