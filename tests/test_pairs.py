@@ -1,0 +1,105 @@
+"""Pair models on pair data sets: both masks are scored, the pair counts once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as reference
+from plugin_folder import write_text
+
+import imdl_bench
+from imdl_bench import catalog
+from imdl_bench.errors import UsageError
+from imdl_bench.images import read_mask
+
+
+@pytest.fixture
+def pairs(with_plugin: Path) -> Path:
+    write_text(with_plugin / "models/twins/card.yaml", """
+        name: twins
+        title: The red channel of both images
+        entry: model:Twins
+        input: pair
+        outputs: [mask, score]
+        paper: none
+    """)  # fmt: skip
+    write_text(with_plugin / "models/twins/model.py", """
+        import numpy as np
+        from imdl_bench.types import Prediction
+
+        def red(image):
+            return image[..., 0].astype(np.float32) / np.float32(255)
+
+        class Twins:
+            def predict(self, probes, donors):
+                return [
+                    Prediction(red(probe), float(red(probe).mean(dtype=np.float64)), red(donor))
+                    for probe, donor in zip(probes, donors, strict=True)
+                ]
+    """)  # fmt: skip
+    write_text(with_plugin / "datasets/couples/card.yaml", """
+        name: couples
+        title: Six pairs
+        input: pair
+        source: made by the tests
+        licence: CC0-1.0
+        paper: none
+    """)  # fmt: skip
+    write_text(with_plugin / "datasets/couples/index.py", """
+        from imdl_bench.types import Sample
+
+        def index(root):
+            def pair(a, b):
+                forged = a % 3 > 0 and b % 3 > 0
+                masks = [root / f"masks/{n:02}.png" if forged else None for n in (a, b)]
+                return Sample(f"{a}|{b}", root / f"images/{a:02}.png", forged, masks[0],
+                              donor=root / f"images/{b:02}.png", donor_mask=masks[1])
+            return [pair(*numbers) for numbers in ((1, 2), (4, 5), (7, 8), (0, 3), (6, 9), (2, 10))]
+    """)  # fmt: skip
+    write_text(with_plugin / "protocols/couples.yaml", """
+        name: couples
+        version: 1
+        title: Six pairs
+        task: both
+        source: made by the tests
+        data: [{dataset: couples}]
+        models: [twins]
+        metrics: [pixel_auc/per-image, pixel_auc/pooled, image_auc]
+    """)  # fmt: skip
+    catalog._cards.cache_clear()
+    return with_plugin
+
+
+def test_both_masks_are_scored_and_the_pair_counts_once(pairs: Path, tmp_path: Path) -> None:
+    result = imdl_bench.run("couples", data=pairs / "data", out=tmp_path, batch_size=4)
+    value = {line.metric: line for line in result.lines}
+    aucs, labels, scores = [], [], []
+    for number in (1, 2, 4, 5, 7, 8, 2, 10):
+        red = imdl_bench.read_image(pairs / f"data/images/{number:02}.png")[..., 0] / np.float32(255)
+        truth = read_mask(pairs / f"data/masks/{number:02}.png")
+        aucs.append(reference.roc_auc_score(truth.ravel(), red.ravel()))
+        labels.append(truth.ravel())
+        scores.append(red.ravel())
+    pooled = reference.roc_auc_score(np.concatenate(labels), np.concatenate(scores))
+    assert (value["pixel_auc/per-image"].n, value["image_auc"].n) == (8, 6)
+    assert value["pixel_auc/per-image"].value == pytest.approx(np.mean(aucs), abs=1e-12)
+    assert value["pixel_auc/pooled"].value == pytest.approx(pooled, abs=1e-12)
+    rows = pd.read_csv(result.runs[0].with_name("rows.csv"))
+    assert list(rows["sample"]) == ["1|2", "1|2#donor", "4|5", "4|5#donor", "7|8", "7|8#donor", "0|3", "6|9", "2|10", "2|10#donor"]  # fmt: skip  # noqa: E501
+
+
+def test_single_and_pair_do_not_mix(pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="twins takes pairs of images, but edits runs on edits: one image at a time"):
+        imdl_bench.run("edits", ["twins"], data=pairs / "data", out=tmp_path)
+    with pytest.raises(UsageError, match="red takes one image at a time"):
+        imdl_bench.run("couples", ["red"], data=pairs / "data", out=tmp_path)
+
+
+def test_a_missing_second_image_is_recorded(pairs: Path, tmp_path: Path) -> None:
+    (pairs / "data/images/05.png").unlink()
+    result = imdl_bench.run("couples", data=pairs / "data", out=tmp_path)
+    rows = pd.read_csv(result.runs[0].with_name("rows.csv")).set_index("sample")
+    assert result.n_failed == 1 and "05.png: no such file" in rows.loc["4|5", "reason"]
