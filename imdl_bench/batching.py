@@ -60,17 +60,18 @@ def predict_each(
         predictions = predict(*(list(images) for images in inputs))
         if len(predictions) != count:
             raise PredictionError(f"{len(predictions)} predictions for {count} images")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if count == 1:
             return [f"{type(error).__name__}: {error}" if str(error) else type(error).__name__]
         half = count // 2
         halves = ([images[:half] for images in inputs], [images[half:] for images in inputs])
         return [each for part in halves for each in predict_each(predict, *part, outputs=outputs)]
     checked: list[Prediction | str] = []
+    buffers: set[int] = set()
     for position, prediction in enumerate(predictions):
         try:
             check_prediction(prediction, *(images[position] for images in inputs), outputs=outputs)
-            checked.append(prediction)
+            checked.append(_own_copy(prediction, buffers))
         except PredictionError as error:
             checked.append(str(error))
     return checked
@@ -89,8 +90,21 @@ def check_prediction(prediction: Prediction, *images: Image, outputs: Sequence[s
             _check_mask("donor_mask", prediction.donor_mask, images[1])
     if "score" in outputs:
         score = prediction.score
-        if score is None or not np.isfinite(score) or not 0 <= score <= 1:
+        number = isinstance(score, (int, float, np.floating)) and not isinstance(score, bool)
+        if not number or not 0 <= float(score or 0) <= 1:  # false for nan too
             raise PredictionError(f"score {score!r} is not a number in [0, 1]")
+
+
+def _own_copy(prediction: Prediction, buffers: set[int]) -> Prediction:
+    """The prediction in memory of its own: it is scored later, when the model may have reused its buffers."""
+    masks = [mask for mask in (prediction.mask, prediction.donor_mask) if mask is not None]
+    for mask in masks:
+        if mask.ctypes.data in buffers:
+            raise PredictionError("two predictions of one batch share one array; return a new one for each image")
+        buffers.add(mask.ctypes.data)
+    copies = [None if mask is None else mask.copy() for mask in (prediction.mask, prediction.donor_mask)]
+    score = None if prediction.score is None else float(prediction.score)
+    return Prediction(copies[0], score, copies[1])
 
 
 def _check_mask(name: str, mask: object, image: Image) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 from imdl_bench import catalog, records
 from imdl_bench.cache import write_atomically
 from imdl_bench.cards import Protocol
+from imdl_bench.errors import DataError
 from imdl_bench.leaderboard import Line, export_rows, find_runs, read_lines, to_csv, to_text
-from imdl_bench.runner import Options, Plan, execute, plan_run
+from imdl_bench.planning import Options, Plan, Progress, plan_run
+from imdl_bench.runner import execute
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,10 +45,9 @@ class RunResult:
         return to_text(self.lines)
 
     def _repr_html_(self) -> str:
-        wide = self.table.pivot_table(
-            index=["dataset", "split", "model", "weights"], columns="metric", values="value", sort=False
-        )
-        return str(wide.to_html(float_format=lambda value: f"{value:.4f}"))
+        order = list(dict.fromkeys(line.metric for line in self.lines))
+        wide = self.table.pivot(index=["dataset", "split", "model", "weights", "run"], columns="metric", values="value")
+        return str(wide[order].to_html(float_format=lambda value: f"{value:.4f}"))
 
 
 def run(
@@ -84,15 +86,22 @@ def run(
     """
     card = protocol if isinstance(protocol, Protocol) else catalog.load_protocol(protocol)
     options = Options(
-        Path(out), limit, device, batch_size, workers or records.default_workers(), seed, dict(split_files or {})
+        out=Path(out).expanduser(),
+        limit=limit,
+        device=device,
+        batch_size=batch_size,
+        workers=records.default_workers() if workers is None else workers,
+        seed=seed,
+        split_files=dict(split_files or {}),
     )
-    if progress:
-        print(f"{card.name}: looking at the data", file=sys.stderr)
-    plans = plan_run(card, [models] if isinstance(models, str) else models, data, options)
+    with _bar("looking at the data", "file", None, shown=progress) as looked_at:
+        plans = plan_run(card, [models] if isinstance(models, str) else models, data, options, looked_at)
     n_new = sum(cell.todo for plan in plans for cell in plan.cells)
     _execute_all(plans, card, options, n_new, progress=progress)
     runs = find_runs(cell.folder / "run.sqlite" for plan in plans for cell in plan.cells)
-    lines, _ = read_lines(runs)
+    lines, left_out = read_lines(runs)
+    if left_out:
+        raise DataError("; ".join(left_out))
     for path in runs:
         export_rows(path, timing=timing)
     table = options.out / "leaderboards" / f"{card.name}.csv"
@@ -116,11 +125,15 @@ def _failures(lines: Sequence[Line]) -> int:
 
 
 def _execute_all(plans: Sequence[Plan], card: Protocol, options: Options, total: int, *, progress: bool) -> None:
-    if not total:
-        return
+    if total:
+        with _bar(card.name, "image", total, shown=progress) as advance:
+            for plan in plans:
+                execute(plan, card, options, advance)
+
+
+@contextmanager
+def _bar(title: str, unit: str, total: int | None, *, shown: bool) -> Iterator[Progress]:
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=card.name, unit="image", disable=not progress, file=sys.stderr) as bar:
-        for plan in plans:
-            if any(cell.todo for cell in plan.cells):
-                execute(plan, card, options, bar.update)
+    with tqdm(total=total, desc=title, unit=unit, disable=not shown, file=sys.stderr) as bar:
+        yield bar.update

@@ -22,8 +22,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either whole or not there, also when killed half way."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def download(url: str, max_bytes: int) -> bytes:

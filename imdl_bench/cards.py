@@ -41,7 +41,6 @@ class ModelCard(_Card):
     paper: str
     notes: str = ""
     weights: dict[str, WeightsCard] = {}
-    min_size: int = Field(1, ge=1, description="least side in pixels the model accepts")
 
 
 class MaskCard(_Card):
@@ -118,7 +117,7 @@ class Protocol(_Card):
     pixels_of: Literal["forged", "all"] = Field("forged", description="images that enter pixel metrics")
     models: list[str] = Field([], description="run when no --model is given")
     notes: str = ""
-    bootstrap: int = Field(1000, ge=0, description="resamples behind the 95 % intervals; 0 leaves them out")
+    bootstrap: int = Field(1000, ge=0, le=100_000, description="resamples behind the 95 % intervals; 0 leaves them out")
 
 
 def read_card(path: Path, kind: type[CardT]) -> CardT:

@@ -63,7 +63,11 @@ def dataset_card(name: str) -> DatasetCard:
 def load_protocol(name: str | Path) -> Protocol:
     """The validated protocol of that name, or of a YAML file of one's own."""
     if str(name).endswith((".yaml", ".yml")):
-        return read_card(Path(name), Protocol)
+        protocol = read_card(Path(name), Protocol)
+        known = _cards("protocols").get(protocol.name)
+        if known is not None and read_card(known, Protocol) != protocol:
+            raise CardError(f"{name}: the name {protocol.name!r} belongs to {known}, which differs; rename yours")
+        return protocol
     return _named(card_path("protocols", str(name)), Protocol)
 
 
@@ -91,6 +95,8 @@ def load_model(name: str, weights: str | None = None, *, device: str = "cpu", se
         raise
     except Exception as error:
         raise UsageError(f"{name}: cannot be built: {type(error).__name__}: {error}") from error
+    if not callable(getattr(model, "predict", None)):
+        raise CardError(f"{card_path('models', name)}: entry {card.entry!r} has no method predict")
     return model
 
 
@@ -106,11 +112,17 @@ def dataset_index(name: str) -> Callable[[Path], list[Sample]]:
 
 def fingerprint(kind: str, name: str) -> str:
     """sha256 over the code and card of a model or data set: another model can never be taken for this one."""
-    folder = card_path(kind, name).parent
+    return _folder_hash(card_path(kind, name).parent)
+
+
+def _folder_hash(folder: Path) -> str:
+    """Every file counts, weights that lie there too; only what Python compiles and people read does not."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.suffix in {".py", ".yaml", ".json", ".csv"}:
-            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+        if path.is_file() and path.suffix != ".pyc" and path.name != "README.md":
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + content)
     return digest.hexdigest()
 
 
@@ -122,15 +134,23 @@ def _cards(kind: str) -> dict[str, Path]:
         for path in sorted((root / kind).glob(pattern)):
             name = path.stem if kind == "protocols" else path.parent.name
             first = found.setdefault(name, path)
-            if first != path and first.read_bytes() != path.read_bytes():
+            if first != path and _content(kind, first) != _content(kind, path):
                 raise CardError(f"{path} and {first} have the same name {name!r} and differ; rename one")
     return found
+
+
+def _content(kind: str, card: Path) -> str:
+    return card.read_text(encoding="utf-8") if kind == "protocols" else _folder_hash(card.parent)
 
 
 def _roots() -> list[Path]:
     import imdl_bench
 
-    return [Path(folder) for folder in imdl_bench.__path__]
+    roots = [Path(folder) for folder in imdl_bench.__path__]
+    for folder in roots:
+        if not folder.is_dir():
+            raise UsageError(f"IMDL_BENCH_PATH names {folder}, which is not a folder")
+    return roots
 
 
 def _named(path: Path, kind: type[CardT]) -> CardT:

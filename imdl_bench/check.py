@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def check(
     split_file: Path | str | None = None,
     *,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> CheckReport:
     """Read every file of a split once and report what is not as its card says.
 
@@ -114,7 +115,7 @@ def check(
             among those read.
         split_file: a list of names in place of the card's.
         workers: threads that read.
-        progress: called with the files read and the files to read.
+        progress: told of every file read.
 
     Raises:
         UsageError: no such data set or split. A folder that is not the data set is a finding.
@@ -144,7 +145,7 @@ def check(
     )
 
 
-def _look_at_all(data: Dataset, workers: int, progress: Callable[[int, int], None] | None) -> dict[Path, _File]:
+def _look_at_all(data: Dataset, workers: int, progress: Callable[[int], object]) -> dict[Path, _File]:
     """One look at every distinct file: photographs and masks are shared between samples in some sets."""
     images = {path for sample in data for path in (sample.image, sample.donor) if path}
     masks = {path for sample in data for path in (sample.mask, sample.donor_mask) if path}
@@ -154,8 +155,7 @@ def _look_at_all(data: Dataset, workers: int, progress: Callable[[int, int], Non
         looks = pool.map(lambda path: _look(path, data.forged if path in masks else None), paths)
         for path, look in zip(paths, looks, strict=True):
             found[path] = look
-            if progress:
-                progress(len(found), len(paths))
+            progress(1)
     return found
 
 
@@ -319,7 +319,18 @@ def _unused(whole: Dataset) -> list[Finding]:
         there = [
             path for folder in sorted({path.parent for path in used}) for path in list_images(folder, recursive=False)
         ]
-    return _listed(whole, "info", "files no sample uses", [(path, "") for path in there if path not in used])
+    masks = {(path.parent, _name_ending(path)) for s in whole for path in (s.mask, s.donor_mask) if path}
+    left = [path for path in there if path not in used]
+    orphans = [path for path in left if whole.root.is_dir() and (path.parent, _name_ending(path)) in masks]
+    return [
+        *_listed(whole, "warning", "masks without an image", [(path, "") for path in orphans], "is its image missing?"),
+        *_listed(whole, "info", "files no sample uses", [(path, "") for path in left if path not in orphans]),
+    ]
+
+
+def _name_ending(path: Path) -> str:
+    """What follows the last digit of a name: it tells ``12forged.tif`` from ``12copy.tif`` in one folder."""
+    return re.split(r"\d", path.name)[-1].lower()
 
 
 def _listed(

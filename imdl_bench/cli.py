@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ DONE, FAILURES, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the console script; always leaves through an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of any script, also where the terminal knows ASCII only
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         code = options.command(options)
@@ -56,8 +60,14 @@ def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _list(options: argparse.Namespace) -> int:
+    from imdl_bench.metrics.names import PIXEL_RULES, SCORE_RULES
+
     for name, title in _titles(options.what):
-        print(f"{name:<20} {title}".rstrip())
+        print(f"{name:<26} {title}".rstrip())
+    if options.what == "metrics":
+        print("\nwritten statistic[rule]@threshold/average, such as pixel_f1@best/per-image or image_tpr@fpr0.01")
+        print("thresholds: a number, best, eer, best-set, eer-set; averages of pixels: per-image, pooled")
+        print(f"rules of pixels: {', '.join(PIXEL_RULES)}; of images: {', '.join(SCORE_RULES)}")
     return DONE
 
 
@@ -114,11 +124,18 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _check(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
     from imdl_bench.check import check
     from imdl_bench.records import default_workers
 
+    if options.data is not None and not options.data.exists():
+        raise UsageError(f"{options.data} does not exist")
     workers = options.workers or default_workers()
-    report = check(options.dataset, options.data, options.split, options.split_file, workers=workers)
+    with tqdm(desc=options.dataset, unit="file", file=sys.stderr, disable=None) as bar:
+        report = check(
+            options.dataset, options.data, options.split, options.split_file, workers=workers, progress=bar.update
+        )
     print(report.table())
     if options.csv:
         report.to_csv(options.csv)
@@ -135,7 +152,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
     command.add_argument("--out", metavar="DIR", type=Path, required=True)
     command.add_argument("--device", default="cpu")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", metavar="N", type=_seed, default=0)
     command.set_defaults(command=_predict, on_interrupt="What was written is whole.")
 
 
@@ -153,7 +170,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("run", help="score models under a protocol", description=(
-        "Writes DIR/leaderboards/PROTOCOL.csv (one number per line), DIR/runs/PROTOCOL/MODEL/.../run.sqlite (the "
+        "Writes DIR/leaderboards/PROTOCOL.csv (what this command ran, one number per line), "
+        "DIR/runs/PROTOCOL/MODEL/.../run.sqlite (the "
         "record) with rows.csv and rows.parquet (one image per line), and prints the table. A stopped run goes on when "
         "the same command is given again; a finished one is returned at once. Images that cannot be scored are "
         "recorded with their reason, and the exit code is 1."))  # fmt: skip
@@ -169,7 +187,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.add_argument("--device", default="cpu", help="where networks run: cpu, cuda, cuda:1")
     command.add_argument("--batch-size", metavar="N", type=_positive, default=8)
     command.add_argument("--workers", metavar="N", type=_positive, help="threads that decode and score")
-    command.add_argument("--seed", metavar="N", type=int, default=0, help="of the bootstrap and of random weights")
+    command.add_argument("--seed", metavar="N", type=_seed, default=0, help="of the bootstrap and of random weights")
     command.add_argument("--timing", action="store_true", help="fill the seconds in the CSV files (they then differ from run to run)")  # fmt: skip  # noqa: E501
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     command.set_defaults(
@@ -204,7 +222,11 @@ def _run(options: argparse.Namespace) -> int:
     for path in result.runs:
         print(f"per image:   {path.with_name('rows.csv')}")
     if result.n_failed:
-        print(f"{result.n_failed} images could not be scored; their reasons stand in rows.csv", file=sys.stderr)
+        print(
+            f"{result.n_failed} images could not be scored; their reasons stand in rows.csv "
+            "(to try them again, delete the run's folder)",
+            file=sys.stderr,
+        )
     return FAILURES if result.n_failed else DONE
 
 
@@ -248,14 +270,22 @@ def _named_paths(given: Sequence[str], option: str) -> dict[str, Path]:
     for text in given:
         name, equals, path = text.partition("=")
         if not equals:
-            raise UsageError(f"{option} {text}: with several, write {option} NAME=PATH for each data set")
+            raise UsageError(f"{option} {text}: name the data set it is for: {option} NAME={text}")
         catalog.dataset_card(name)
         named[name] = Path(path)
     return named
 
 
 def _positive(text: str) -> int:
-    value = int(text) if text.isdigit() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return _whole(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    value = int(text) if text.isascii() and text.isdecimal() else -1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from imdl_bench import catalog, splits
 from imdl_bench.cache import cache_dir
 from imdl_bench.cards import DatasetCard
-from imdl_bench.errors import DataError, ImageError, UsageError
+from imdl_bench.errors import DataError, ImageError, UsageError, nearest
 from imdl_bench.images import Forged, SizePolicy, fit_mask, read_image, read_mask
-from imdl_bench.types import Image, Sample
+from imdl_bench.types import DONOR, Image, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +111,24 @@ def load_dataset(
         DataError: the folder is not this data set.
     """
     card = catalog.dataset_card(name)
+    _refuse_unknown("size_mismatch", size_mismatch, get_args(SizePolicy))
+    _refuse_unknown("forged", forged, get_args(Forged))
     folder = _root(card, root)
     samples = catalog.dataset_index(name)(folder)
     if not samples:
         raise DataError(f"{name}: nothing found under {folder}; run `imdl-bench check {name} --data {folder}`")
-    _refuse_repeated_ids(name, samples)
+    _refuse_bad_ids(name, samples)
     module = catalog.dataset_module(name)
     remarks = _count_remarks(card, samples) if split == "full" and "full" not in card.splits else []
     key = getattr(module, "split_key", splits.default_key)
-    chosen, missing = splits.select(samples, card, split, key, Path(split_file) if split_file else None)
+    chosen, split_remarks = splits.select(samples, card, split, key, Path(split_file) if split_file else None)
     remarks += getattr(module, "remarks", lambda _: [])(folder)
     convention = forged or getattr(module, "mask_forged", lambda _: card.mask.forged)(samples)
     if convention == "detect":
         convention, remark = detect_forged(samples)
         remarks = [*remarks, remark]
     policy = size_mismatch or card.mask.size_mismatch
-    return Dataset(card, folder, split, tuple(chosen), convention, policy, (*remarks, *missing))
+    return Dataset(card, folder, split, tuple(chosen), convention, policy, (*remarks, *split_remarks))
 
 
 def detect_forged(samples: Sequence[Sample], looked_at: int = 64) -> tuple[Forged, str]:
@@ -160,9 +162,18 @@ def _root(card: DatasetCard, root: Path | str | None) -> Path:
     return cache_dir() / f"{card.name}-{catalog.fingerprint('datasets', card.name)[:12]}"
 
 
-def _refuse_repeated_ids(name: str, samples: Sequence[Sample]) -> None:
+def _refuse_unknown(option: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise UsageError(f"{option}={value!r} is none of {', '.join(known)}{nearest(value, known)}")
+
+
+def _refuse_bad_ids(name: str, samples: Sequence[Sample]) -> None:
     seen: set[str] = set()
     for sample in samples:
+        if not sample.id.isprintable() and "\udc80" <= max(sample.id) <= "\udcff":
+            raise DataError(f"{name}: the file name {sample.id!r} is not UTF-8; rename the file")
+        if sample.id.endswith(DONOR):
+            raise DataError(f"{name}: the id {sample.id!r} must not end in {DONOR!r}, the mark of a second image")
         if sample.id in seen:
             raise DataError(f"{name}: the id {sample.id!r} occurs twice; ids are the key of every table")
         seen.add(sample.id)

@@ -140,7 +140,7 @@ def read_list(path: Path) -> list[Listed]:
     Raises:
         DataError: unreadable, a path that leaves the folder, or none of the images is there.
     """
-    lines = [_listed(fields, path) for fields in _fields(path)]
+    lines = [_listed(fields, path) for fields in list_fields(path)]
     present = [line for line in lines if line.image.is_file()]
     if not present:
         first = f" (first: {lines[0].image})" if lines else ""
@@ -213,14 +213,15 @@ def _likeness(part: str, names: Sequence[str]) -> float:
     return max((difflib.SequenceMatcher(None, part.lower(), name.lower()).ratio() for name in names[:1000]), default=0)
 
 
-def _fields(path: Path) -> list[list[str]]:
+def list_fields(path: Path) -> list[list[str]]:
+    """The fields of every line of a list file, as :func:`read_list` splits them. Raises DataError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() != ".json":
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             return [[field.strip() for field in (line.split(",") if "," in line else line.split())] for line in lines]
         pairs = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a list of images: {error}") from None
     if not isinstance(pairs, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(field, str) for field in pair) for pair in pairs
@@ -308,11 +309,6 @@ def one_layout(dataset: str, root: Path, matches: Sequence[str]) -> str | None:
             f"give the folder or list file of one of them, or move the other away"
         )
     return matches[0] if matches else None
-
-
-def list_fields(path: Path) -> list[list[str]]:
-    """The fields of every line of a list file, as :func:`read_list` splits them. Raises DataError."""
-    return _fields(path)
 
 
 def index_list(path: Path) -> list[Sample]:

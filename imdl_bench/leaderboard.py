@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from imdl_bench.cache import write_atomically
-from imdl_bench.errors import UsageError
+from imdl_bench.errors import DataError, UsageError
 from imdl_bench.metrics.names import Metric, parse_metric
-from imdl_bench.metrics.pixel import has_own_value
+from imdl_bench.metrics.pixel import has_own_value, needs_histogram
 from imdl_bench.metrics.summary import ScoredRows, Summary, summarize
 from imdl_bench.records import Row, RunFile
+from imdl_bench.types import DONOR
 
-DONOR = "#donor"
 ROW_COLUMNS = (
     *("sample", "distortion", "forged", "kind", "group", "status", "reason", "warnings"),
     *("height", "width", "seconds", "score", "mask_mean", "mask_max"),
@@ -77,6 +77,7 @@ def read_lines(runs: Sequence[Path]) -> tuple[list[Line], list[str]]:
                     f"{path}: unfinished, {len(images)} of {meta.get('n_samples', '?')} images; run it again"
                 )
                 continue
+            _refuse_half_pool(meta, rows, file)
             lines += _lines(meta, rows, images, file)
     return sorted(lines, key=_place), left_out
 
@@ -152,6 +153,14 @@ def to_latex(lines: Sequence[Line]) -> str:
             )
         )
     return "\n\n".join(parts)
+
+
+def _refuse_half_pool(meta: dict[str, Any], rows: list[Row], file: RunFile) -> None:
+    """Rows and pool are written together; where they disagree, somebody else wrote."""
+    if needs_histogram([parse_metric(name) for name in meta["protocol"]["metrics"]]):
+        pixels = sum(int(np.frombuffer(row.totals, "<i8")[:2].sum()) for row in rows if row.totals)
+        if int(file.pool().histogram[:4].sum()) != pixels:
+            raise DataError(f"{file.path}: pooled scores and rows disagree; delete the run and make it again")
 
 
 def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFile) -> list[Line]:
@@ -295,11 +304,15 @@ def _text_table(title: str, lines: list[Line]) -> str:
     table = [["metric", *models]] + [[m, *(cells.get((model, m), "") for model in models)] for m in metrics]
     by_model = {labels[line.run]: line for line in lines}
     table.append(["images failed", *(str(by_model[model].n_failed) for model in models)])
-    table.append(["seconds per image", *(f"{by_model[model].seconds_per_image:.3f}" for model in models)])
+    table.append(["seconds per image", *(_seconds(by_model[model]) for model in models)])
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     drawn = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     rule = "-" * max(map(len, drawn))
     return "\n".join([title, rule, drawn[0], rule, *drawn[1:], rule])
+
+
+def _seconds(line: Line) -> str:
+    return "-" if math.isnan(line.seconds_per_image) else f"{line.seconds_per_image:.3f}"
 
 
 def _with_interval(line: Line) -> str:

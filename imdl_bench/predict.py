@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,13 +12,12 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-import imdl_bench
 from imdl_bench import catalog, records
 from imdl_bench.batching import predict_each
 from imdl_bench.cache import write_atomically
 from imdl_bench.errors import ImageError, UsageError
 from imdl_bench.images import read_image
-from imdl_bench.runner import ModelSpec
+from imdl_bench.planning import ModelSpec
 from imdl_bench.types import Image, Prediction
 
 OVERLAY_SIDE = 1600
@@ -50,18 +50,22 @@ def predict_files(
         if isinstance(prediction, str):
             yield path, prediction
             continue
-        settings = {"model": str(spec), "device": device, "seed": seed, "imdl_bench": imdl_bench.__version__}
+        settings = {"model": str(spec), "device": device if card.weights else "cpu", "seed": seed}
         yield path, _write(out / name, path, image, prediction, settings | records.pixel_libraries())
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
     """A distinct output name per file."""
-    stems = [path.stem for path in images]
-    names = [path.stem if stems.count(path.stem) == 1 else path.name for path in images]
-    return [
-        name if names.count(name) == 1 else f"{name}.{names[:place].count(name) + 1}"
-        for place, name in enumerate(names)
-    ]
+    stems = Counter(path.stem for path in images)
+    names: dict[str, None] = {}
+    for path in images:
+        wanted = path.stem if stems[path.stem] == 1 else path.name
+        number, name = 1, wanted
+        while name in names:
+            number += 1
+            name = f"{wanted}.{number}"
+        names[name] = None
+    return list(names)
 
 
 def overlay(image: Image, mask: NDArray[np.float32]) -> NDArray[np.uint8]:

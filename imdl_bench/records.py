@@ -7,9 +7,10 @@ import json
 import os
 import platform
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,14 +18,16 @@ from typing import Any
 
 import numpy as np
 
+import imdl_bench
 from imdl_bench.cache import cache_dir
-from imdl_bench.errors import DataError
+from imdl_bench.errors import DataError, UsageError
 from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.types import Sample
 
 SCORING_VERSION = 1
 PIXEL_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "scipy", "pywavelets", "torch")
 
+_APPLICATION = 0x494D444C  # "IMDL": tells a run's file from any other SQLite database
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (
@@ -85,41 +88,69 @@ class Row:
 
 
 class RunFile:
-    """The SQLite file of one run. Rows and the score pool go in together, in one transaction."""
+    """The SQLite file of one run. Rows and the score pool go in together, in one transaction.
 
-    def __init__(self, path: Path) -> None:
+    Opened to read it is not touched; opened to write it is made where it is missing.
+
+    Raises:
+        DataError: from every method, where the file is not a run's or is damaged.
+    """
+
+    def __init__(self, path: Path, *, write: bool = False) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=60)
-        try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise DataError(f"{path}: not a run file ({error}); move it away to start afresh") from None
+        with self._explained():
+            if write:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                fresh = not path.exists()
+                self._db = sqlite3.connect(path, timeout=60)
+                self._refuse_foreign(fresh)
+                self._db.executescript(f"{_SCHEMA} PRAGMA application_id = {_APPLICATION};")
+            else:
+                self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+                self._refuse_foreign(False)
 
     def __enter__(self) -> RunFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         self._db.close()
 
-    def write_meta(self, **values: Any) -> None:
-        """Set JSON values under their keys."""
-        with self._db:
+    def _refuse_foreign(self, fresh: bool) -> None:
+        if not fresh and self._db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+            self._db.close()
+            raise sqlite3.DatabaseError("another program's database")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, zlib.error, ValueError) as error:
+            raise DataError(
+                f"{self.path}: not a run file, or damaged ({error}); move it away to start afresh"
+            ) from None
+
+    def write_meta(self, values: dict[str, Any], *, replace: bool = False) -> None:
+        """Set JSON values under their keys; what is there already stays unless ``replace``."""
+        verb = "REPLACE" if replace else "IGNORE"
+        with self._explained(), self._db:
             self._db.executemany(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                f"INSERT OR {verb} INTO meta VALUES (?, ?)",
                 [(key, json.dumps(value, sort_keys=True)) for key, value in values.items()],
             )
 
     def read_meta(self) -> dict[str, Any]:
         """All JSON values."""
-        return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM meta ORDER BY key")}
+        with self._explained():
+            found = self._db.execute("SELECT key, value FROM meta ORDER BY key").fetchall()
+            return {key: json.loads(value) for key, value in found}
 
     def append(self, rows: Iterable[Row], pool: ScorePool | None, distortion: str = "none") -> None:
         """Add finished rows together with the pool that holds them: all or nothing."""
-        with self._db:
+        with self._explained(), self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO rows VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 [
@@ -136,21 +167,43 @@ class RunFile:
 
     def done(self) -> set[str]:
         """Ids of the samples that have a row."""
-        return {sample for (sample,) in self._db.execute("SELECT sample FROM rows")}
+        with self._explained():
+            return {sample for (sample,) in self._db.execute("SELECT sample FROM rows")}
 
     def rows(self) -> list[Row]:
         """All rows in the data set's order."""
         names = [field.name for field in fields(Row)]
         columns = ", ".join({"group": "grp", "values": "metric_values"}.get(name, name) for name in names)
+        with self._explained():
+            found = self._db.execute(f"SELECT {columns} FROM rows ORDER BY position, sample").fetchall()
         return [
             Row(**{**dict(zip(names, r, strict=True)), "forged": bool(r[2]), "warnings": tuple(json.loads(r[7]))})
-            for r in self._db.execute(f"SELECT {columns} FROM rows ORDER BY position, sample")
+            for r in found
         ]
 
     def pool(self, distortion: str = "none") -> ScorePool:
         """The scores of all images so far."""
-        found = self._db.execute("SELECT pool FROM pools WHERE distortion = ?", (distortion,)).fetchone()
-        return ScorePool.from_bytes(found[0]) if found else ScorePool()
+        with self._explained():
+            found = self._db.execute("SELECT pool FROM pools WHERE distortion = ?", (distortion,)).fetchone()
+            return ScorePool.from_bytes(found[0]) if found else ScorePool()
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold a run's folder: a second process must not add the same images to the same pool.
+
+    The lock is an SQLite transaction, which ends with the process however it ends.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(folder / "run.lock", timeout=0, isolation_level=None)) as lock:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            raise UsageError(f"{folder}: another process works on this run; wait for it, or end it") from None
+        yield
 
 
 def environment() -> dict[str, str]:
@@ -159,8 +212,8 @@ def environment() -> dict[str, str]:
 
 
 def pixel_libraries() -> dict[str, str]:
-    """Versions of the libraries that decode and compute pixels; another version is another run."""
-    found = {}
+    """Versions of the libraries that decode and compute pixels, and our own; another version is another run."""
+    found = {"imdl-bench": imdl_bench.__version__}
     for name in PIXEL_LIBRARIES:
         try:
             found[name] = version(name)
@@ -169,13 +222,15 @@ def pixel_libraries() -> dict[str, str]:
     return found
 
 
-def data_fingerprint(samples: Sequence[Sample], rules: dict[str, Any], workers: int) -> str:
+def data_fingerprint(
+    samples: Sequence[Sample], rules: dict[str, Any], workers: int, progress: Callable[[int], object]
+) -> str:
     """sha256 over every sample and the content of its files: a changed file is another run.
 
     Contents are hashed once and remembered by path, size and modification time.
     """
     files = sorted({p for s in samples for p in (s.image, s.mask, s.donor, s.donor_mask) if p is not None})
-    contents = hash_files(files, workers)
+    contents = hash_files(files, workers, progress)
     digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
     for sample in samples:
         parts = [sample.id, sample.forged, sample.kind, sample.group]
@@ -184,13 +239,10 @@ def data_fingerprint(samples: Sequence[Sample], rules: dict[str, Any], workers: 
     return digest.hexdigest()
 
 
-def hash_files(files: Sequence[Path], workers: int, progress: Callable[[int], object] | None = None) -> dict[Path, str]:
-    """sha256 of each file's content; ``absent`` where it cannot be read."""
+def hash_files(files: Sequence[Path], workers: int, progress: Callable[[int], object]) -> dict[Path, str]:
+    """sha256 of each file's content; ``absent`` where it cannot be read. ``progress`` counts the files read."""
     stamps = {path: _stamp(path) for path in files}
-    kept = cache_dir() / "hashes.sqlite"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(kept, timeout=60)) as db:
-        db.execute("CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, hash TEXT NOT NULL)")
+    with closing(_open_hashes(cache_dir() / "hashes.sqlite")) as db:
         known = {}
         for path, stamp in stamps.items():
             row = db.execute("SELECT stamp, hash FROM hashes WHERE path = ?", (str(path.absolute()),)).fetchone()
@@ -200,8 +252,7 @@ def hash_files(files: Sequence[Path], workers: int, progress: Callable[[int], ob
         with ThreadPoolExecutor(max(1, workers)) as pool:
             for path, found in zip(unknown, pool.map(_hash_file, unknown), strict=True):
                 known[path] = found
-                if progress is not None:
-                    progress(1)
+                progress(1)
         with db:
             db.executemany(
                 "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)",
@@ -210,12 +261,30 @@ def hash_files(files: Sequence[Path], workers: int, progress: Callable[[int], ob
     return known
 
 
+def _open_hashes(path: Path) -> sqlite3.Connection:
+    """The remembered hashes; a damaged file is thrown away, since everything in it can be computed again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, hash TEXT NOT NULL)"
+    db = sqlite3.connect(path, timeout=60)
+    try:
+        db.execute(table)
+        db.execute("SELECT count(path || stamp || hash) FROM hashes").fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        db.close()
+        path.unlink()
+        db = sqlite3.connect(path, timeout=60)
+        db.execute(table)
+    return db
+
+
 def _stamp(path: Path) -> str:
     try:
         found = path.stat()
     except OSError:
         return ""
-    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
+    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"
 
 
 def _hash_file(path: Path) -> str:

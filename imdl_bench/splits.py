@@ -42,10 +42,13 @@ def select(
         return list(samples), []
     rule = card.splits.get(split, SplitCard(about="given with --split-file"))
     if split_file is not None:
-        names = read_names(split_file.read_bytes().decode("utf-8-sig")) if split_file.is_file() else None
-        if names is None:
-            raise UsageError(f"{split_file}: no such split file")
-        return _pick(samples, names, rule, key, f"{card.name}/{split}")
+        names = _read_file(split_file)
+        chosen, remarks = _pick(samples, names, rule, key, f"{card.name}/{split}")
+        digest = sha256("\n".join(names).encode())
+        if [digest] != [published.sha256 for published in rule.lists]:
+            own = f"{card.name}/{split}: {len(names)} names from {split_file.name} (sha256 {digest[:12]}) in its place"
+            remarks = [own, *remarks]
+        return chosen, remarks
     if rule.all_but is not None:
         drop = {key(_first_field(name)) for name in _published(card.splits[rule.all_but], card)}
         return [sample for sample in samples if key(sample.id) not in drop], []
@@ -55,6 +58,15 @@ def select(
 def read_names(text: str) -> list[str]:
     """Entries of a list file: stripped lines, blank ones left out."""
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _read_file(path: Path) -> list[str]:
+    try:
+        return read_names(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"{path}: split file cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: split file is not UTF-8 text") from None
 
 
 def fetch_names(published: ListCard, dataset: str) -> list[str]:

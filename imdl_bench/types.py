@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+DONOR = "#donor"  # ends the key of a pair's second image in the tables
 KINDS = ("splicing", "copy-move", "removal", "enhancement")
 
 

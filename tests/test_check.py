@@ -104,7 +104,15 @@ def test_forged_without_a_mask(tree: Path) -> None:
 def test_files_no_sample_uses(tree: Path) -> None:
     save(tree / "Gt/9.png", mask())
     touch(tree, ["other/x.JPG", "notes.txt", ".DS_Store"])
-    assert files(check("folder", tree), "files no sample uses") == ["Gt/9.png", "other/x.JPG"]
+    report = check("folder", tree)
+    assert files(report, "files no sample uses") == ["other/x.JPG"]
+    assert files(report, "masks without an image") == ["Gt/9.png"]
+
+
+def test_a_missing_image_is_named_by_its_mask(tmp_path: Path) -> None:
+    build_tree(tmp_path, "coverage", "official")
+    (tmp_path / "image/2t.tif").unlink()
+    assert files(check("coverage", tmp_path), "masks without an image") == ["mask/2forged.tif"]
 
 
 def test_files_no_sample_uses_beside_a_list_are_those_of_its_folders(tree: Path) -> None:
@@ -279,8 +287,8 @@ def test_csv_has_a_line_per_file(tree: Path, tmp_path: Path) -> None:
 
 
 def test_threads_and_progress_change_nothing(tree: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[int] = []
     one = check("folder", tree)
-    many = check("folder", tree, workers=4, progress=lambda done, total: seen.append((done, total)))
+    many = check("folder", tree, workers=4, progress=seen.append)
     assert one == many
-    assert seen == [(n, 8) for n in range(1, 9)]
+    assert seen == [1] * 8

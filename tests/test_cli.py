@@ -98,7 +98,7 @@ def test_predict_writes_mask_overlay_and_settings(cli: Cli, tmp_path: Path, phot
     done = cli("predict", "noi1", "a/photo.png", "text.jpg", "b/photo.png", "--out", "out", cwd=tmp_path)
     assert done.returncode == 1
     assert "text.jpg: not a picture" in done.stdout
-    about = json.loads((tmp_path / "out/photo.png.1.json").read_text())
+    about = json.loads((tmp_path / "out/photo.png.json").read_text())
     assert about["image"] == "a/photo.png" and about["score"] is None and about["settings"]["model"] == "noi1"
     mask = cv2.imread(str(tmp_path / "out" / about["mask"]), cv2.IMREAD_UNCHANGED)
     expected = imdl_bench.load_model("noi1").predict([imdl_bench.read_image(tmp_path / "a/photo.png")])[0].mask

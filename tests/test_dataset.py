@@ -93,7 +93,7 @@ def test_a_split_file_replaces_the_list(listed: Path, tmp_path: Path) -> None:
     own.write_text("elsewhere.png\n")
     with pytest.raises(DataError, match="none of the 1 names"):
         _load(listed, split_file=own)
-    with pytest.raises(UsageError, match="no such split file"):
+    with pytest.raises(UsageError, match="split file cannot be read"):
         _load(listed, split_file=tmp_path / "missing.txt")
 
 

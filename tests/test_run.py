@@ -219,8 +219,8 @@ def test_an_unfinished_run_is_not_on_the_leaderboard(with_plugin: Path, tmp_path
 
     result = _run(with_plugin, tmp_path)
     assert imdl_bench.leaderboard(tmp_path).lines == result.lines
-    with RunFile(result.runs[0]) as file:
-        file.write_meta(n_samples=13)
+    with RunFile(result.runs[0], write=True) as file:
+        file.write_meta({"n_samples": 13}, replace=True)
     lines, left_out = read_lines(list(result.runs))
     assert lines == [] and "12 of 13" in left_out[0]
     assert imdl_bench.leaderboard(tmp_path / "runs").lines == ()

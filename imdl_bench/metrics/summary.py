@@ -165,6 +165,7 @@ def _undefined(metric: Metric, on: _Pixels) -> Summary:
 
 
 def _number(metric: Metric, value: float, bounds: tuple[float, float], n: int, on: _Pixels) -> Summary:
+    n = 0 if math.isnan(value) else n
     return Summary(metric.name, value, *bounds, n, len(on.which) - n + on.rows.n_without_truth)
 
 

@@ -1,0 +1,217 @@
+"""From a protocol and the user's options to what is run: all that can be checked before the first image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import imdl_bench
+from imdl_bench import catalog, records
+from imdl_bench.cards import DataLine, ModelCard, Protocol
+from imdl_bench.dataset import Dataset, load_dataset
+from imdl_bench.errors import UsageError, nearest
+from imdl_bench.metrics.names import Metric, parse_metric
+from imdl_bench.records import RunFile, RunKey
+from imdl_bench.types import Sample
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """``NAME`` or ``NAME@WEIGHTS`` as a user writes it."""
+
+    name: str
+    weights: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> ModelSpec:
+        name, _, weights = text.partition("@")
+        return cls(name, weights or None)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.weights}" if self.weights else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One model on one split: its run's folder and how many images wait."""
+
+    spec: ModelSpec
+    card: ModelCard
+    folder: Path
+    key: RunKey
+    todo: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One line of a protocol's data with the cells that run on it."""
+
+    dataset: Dataset
+    samples: tuple[Sample, ...]
+    cells: tuple[Cell, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is done; none of it moves a number but ``seed`` (of the bootstrap) and ``limit``."""
+
+    out: Path = Path("results")
+    limit: int | None = None
+    device: str = "cpu"
+    batch_size: int = 8
+    workers: int = field(default_factory=records.default_workers)
+    seed: int = 0
+    split_files: Mapping[str, Path] = field(default_factory=dict)
+
+
+def plan_run(
+    protocol: Protocol,
+    models: Sequence[str],
+    data: Path | str | Mapping[str, Path] | None,
+    options: Options,
+    progress: Progress,
+) -> list[Plan]:
+    """Check everything that can be checked before the first image is decoded, and open what is there to resume.
+
+    Raises:
+        UsageError, CardError, DataError: nothing has been written yet.
+    """
+    metrics = _metrics(protocol)
+    if not models and not protocol.models:
+        raise UsageError(f"{protocol.name} names no models of its own; give --model NAME")
+    if options.batch_size < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
+        raise UsageError("batch size, workers and limit are whole numbers from 1 up")
+    if options.seed < 0:
+        raise UsageError(f"seed {options.seed} is not a whole number from 0 up")
+    used = [line.dataset for line in protocol.data]
+    for name in options.split_files:
+        if name not in used:
+            raise UsageError(
+                f"a split file is given for {name!r}, which {protocol.name} does not use{nearest(name, used)}"
+            )
+    specs = list(dict.fromkeys(ModelSpec.parse(text) for text in (models or protocol.models)))
+    cards = [catalog.model_card(spec.name) for spec in specs]
+    for line in protocol.data:
+        for card in cards:
+            _refuse_mismatch(protocol, line, card, metrics)
+    pairs = list(zip(specs, cards, strict=True))
+    return [_plan_line(protocol, line, pairs, data, options, progress) for line in protocol.data]
+
+
+def _metrics(protocol: Protocol) -> list[Metric]:
+    """The protocol's metrics. Raises UsageError where two lines of it would not be told apart in a table."""
+    metrics = [parse_metric(name) for name in protocol.metrics]
+    same = [replace(metric, name="") for metric in metrics]
+    for place, metric in enumerate(metrics):
+        if same[place] in same[:place]:
+            raise UsageError(f"{protocol.name}: metric {metric.name!r} is listed twice")
+    lines = [(line.dataset, line.split) for line in protocol.data]
+    for place, line in enumerate(lines):
+        if line in lines[:place]:
+            raise UsageError(f"{protocol.name}: {'/'.join(line)} is listed twice; make two protocols of it")
+    return metrics
+
+
+def _refuse_mismatch(protocol: Protocol, line: DataLine, card: ModelCard, metrics: Sequence[Metric]) -> None:
+    wanted = catalog.dataset_card(line.dataset).input
+    if card.input != wanted:
+        kinds = {"single": "one image at a time", "pair": "pairs of images"}
+        raise UsageError(
+            f"{card.name} takes {kinds[card.input]}, but {protocol.name} runs on {line.dataset}: {kinds[wanted]}"
+        )
+    if "mask" not in card.outputs and any(metric.level == "pixel" for metric in metrics):
+        raise UsageError(f"{card.name} gives no mask, but {protocol.name} has pixel metrics")
+    rules = {metric.rule or protocol.score for metric in metrics if metric.level == "image"}
+    if "score" not in card.outputs and "model" in rules:
+        raise UsageError(
+            f"{card.name} gives no score of its own: name the rule in {protocol.name}, score: mask-mean or mask-max"
+        )
+    if "mask" not in card.outputs and rules & {"mask-mean", "mask-max"}:
+        raise UsageError(f"{card.name} gives no mask, but {protocol.name} scores images by it")
+
+
+def _plan_line(
+    protocol: Protocol,
+    line: DataLine,
+    models: Sequence[tuple[ModelSpec, ModelCard]],
+    data: Path | str | Mapping[str, Path] | None,
+    options: Options,
+    progress: Progress,
+) -> Plan:
+    dataset = load_dataset(
+        line.dataset,
+        data_root(line.dataset, data),
+        line.split,
+        split_file=options.split_files.get(line.dataset),
+        size_mismatch=line.size_mismatch,
+    )
+    samples = tuple(s for s in dataset.samples if line.keep == "all" or s.forged == (line.keep == "forged"))
+    if not samples:
+        raise UsageError(f"{protocol.name}: {line.dataset}/{line.split} has no {line.keep} images under {dataset.root}")
+    remarks = dataset.remarks
+    if options.limit is not None and options.limit < len(samples):
+        remarks = (*remarks, f"limited to {options.limit} of {len(samples)} samples, evenly spaced")
+        samples = tuple(samples[i * len(samples) // options.limit] for i in range(options.limit))
+    decoding = {"forged": dataset.forged, "size_mismatch": dataset.size_mismatch}
+    content = records.data_fingerprint(samples, decoding, options.workers, progress)
+    cells = [_open_cell(protocol, line, spec, card, content, samples, options) for spec, card in models]
+    for cell in cells:
+        about = {"key": asdict(cell.key), "n_samples": len(samples), "protocol": protocol.model_dump(mode="json")}
+        about |= {"environment": records.environment(), "library": imdl_bench.__version__}
+        with RunFile(cell.folder / "run.sqlite", write=True) as file:
+            file.write_meta(about)
+            file.write_meta({"remarks": remarks}, replace=True)
+    return Plan(dataset, samples, tuple(cells), remarks)
+
+
+def _open_cell(
+    protocol: Protocol,
+    line: DataLine,
+    spec: ModelSpec,
+    card: ModelCard,
+    content: str,
+    samples: Sequence[Sample],
+    options: Options,
+) -> Cell:
+    rules = protocol.model_dump(mode="json", include={"metrics", "score", "pixels_of", "bootstrap"})
+    key = RunKey(
+        protocol=protocol.name,
+        version=protocol.version,
+        rules=rules | {"keep": line.keep},
+        model=spec.name,
+        model_code=catalog.fingerprint("models", spec.name),
+        weights=spec.weights or "",
+        dataset=line.dataset,
+        split=line.split,
+        data=content,
+        seed=options.seed,
+        scoring=records.SCORING_VERSION,
+        libraries=records.pixel_libraries(),
+    )
+    place = options.out / "runs" / protocol.name / _file_name(str(spec))
+    folder = place / f"{line.dataset}-{_file_name(line.split)}-{key.hash}"
+    with RunFile(folder / "run.sqlite", write=True) as file:
+        done = file.done()
+    return Cell(spec, card, folder, key, sum(sample.id not in done for sample in samples))
+
+
+def data_root(dataset: str, data: Path | str | Mapping[str, Path] | None) -> Path | None:
+    """Where a data set lies: its own folder in a mapping, ``data/<name>`` if there is one, else ``data`` itself."""
+    if data is None:
+        return None
+    if isinstance(data, Mapping):
+        return data.get(dataset)
+    folder = Path(data).expanduser()
+    if folder.is_dir():
+        for inside in sorted(folder.iterdir()):
+            if inside.is_dir() and inside.name.lower() == dataset:
+                return inside
+    return None if catalog.dataset_card(dataset).built_in else folder
+
+
+def _file_name(text: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "@._-" else "_" for letter in text)
