@@ -13,9 +13,10 @@ from imdl_bench import catalog, records
 from imdl_bench.cache import write_atomically
 from imdl_bench.cards import Protocol
 from imdl_bench.errors import DataError
-from imdl_bench.leaderboard import Line, export_rows, find_runs, read_lines, to_csv, to_text
+from imdl_bench.leaderboard import Line, find_runs, read_lines
 from imdl_bench.planning import Options, Plan, Progress, plan_run
 from imdl_bench.runner import execute
+from imdl_bench.tables import export_rows, to_csv, to_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -243,7 +243,8 @@ def _add_leaderboard(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 def _leaderboard(options: argparse.Namespace) -> int:
     from imdl_bench.cache import write_atomically
-    from imdl_bench.leaderboard import find_runs, read_lines, to_csv, to_latex, to_markdown, to_text
+    from imdl_bench.leaderboard import find_runs, read_lines
+    from imdl_bench.tables import to_csv, to_latex, to_markdown, to_text
 
     lines, left_out = read_lines(find_runs(options.runs))
     for remark in left_out:

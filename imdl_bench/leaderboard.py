@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
-import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imdl_bench.cache import write_atomically
 from imdl_bench.errors import DataError, UsageError
+from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.metrics.names import Metric, parse_metric
-from imdl_bench.metrics.pixel import has_own_value, needs_histogram
-from imdl_bench.metrics.summary import ScoredRows, Summary, summarize
+from imdl_bench.metrics.pixel import needs_histogram
+from imdl_bench.metrics.summary import ScoredRows, summarize
 from imdl_bench.records import Row, RunFile
 from imdl_bench.types import DONOR
-
-ROW_COLUMNS = (
-    *("sample", "distortion", "forged", "kind", "group", "status", "reason", "warnings"),
-    *("height", "width", "seconds", "score", "mask_mean", "mask_max"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,96 +69,19 @@ def read_lines(runs: Sequence[Path]) -> tuple[list[Line], list[str]]:
                     f"{path}: unfinished, {len(images)} of {meta.get('n_samples', '?')} images; run it again"
                 )
                 continue
-            _refuse_half_pool(meta, rows, file)
             lines += _lines(meta, rows, images, file)
     return sorted(lines, key=_place), left_out
-
-
-def export_rows(run: Path, *, timing: bool) -> list[Path]:
-    """Write a run's rows beside its file: ``rows.csv``, and ``rows.parquet`` where pyarrow is installed.
-
-    ``seconds`` stays empty unless ``timing``: wall times differ from run to run, these files do not.
-    """
-    with RunFile(run) as file:
-        meta, rows = file.read_meta(), file.rows()
-    metrics = [parse_metric(name) for name in meta["protocol"]["metrics"]]
-    own = [(place, metric.name) for place, metric in enumerate(metrics) if has_own_value(metric)]
-    table: list[dict[str, Any]] = [_exported(row, own, timing=timing) for row in rows]
-    written = [run.with_name("rows.csv")]
-    write_atomically(written[0], _csv(table).encode())
-    if importlib.util.find_spec("pyarrow") is not None:
-        import pandas as pd
-
-        written.append(run.with_name("rows.parquet"))
-        buffer = io.BytesIO()
-        pd.DataFrame(table).to_parquet(buffer, index=False)
-        write_atomically(written[1], buffer.getvalue())
-    return written
-
-
-def to_csv(lines: Sequence[Line], *, timing: bool) -> str:
-    """The tidy CSV: one number per line, undefined values empty, eight decimals."""
-    names = [field.name for field in fields(Line)]
-    table = []
-    for line in lines:
-        entry = {name: _number(getattr(line, name)) for name in names}
-        if not timing:
-            entry["seconds_per_image"] = ""
-        table.append(entry)
-    return _csv(table) if table else ",".join(names) + "\n"
-
-
-def to_text(lines: Sequence[Line]) -> str:
-    """Tables for a terminal: per data set and protocol, metrics down, models across, intervals in brackets."""
-    return "\n\n".join(_text_table(title, part) for title, part in _by_data(lines))
-
-
-def to_markdown(lines: Sequence[Line]) -> str:
-    """GitHub tables: per data set, models down, metrics across."""
-    parts = []
-    for title, part in _by_data(lines):
-        metrics, models, cells = _grid(part)
-        head = f"| model | {' | '.join(metrics)} |\n|---|{'---:|' * len(metrics)}"
-        body = [f"| {model} | {' | '.join(cells.get((model, m), '') for m in metrics)} |" for model in models]
-        parts.append("\n".join([f"**{title}**", "", head, *body]))
-    return "\n\n".join(parts)
-
-
-def to_latex(lines: Sequence[Line]) -> str:
-    """``tabular`` environments (booktabs): per data set, models down, metrics across."""
-    parts = []
-    for title, part in _by_data(lines):
-        metrics, models, cells = _grid(part)
-        rows = [[_tex(model), *(cells.get((model, m), "--") for m in metrics)] for model in models]
-        parts.append(
-            "\n".join(
-                [
-                    f"% {title}",
-                    f"\\begin{{tabular}}{{l{'r' * len(metrics)}}}",
-                    "\\toprule",
-                    " & ".join(["model", *map(_tex, metrics)]) + r" \\",
-                    "\\midrule",
-                    *(" & ".join(row) + r" \\" for row in rows),
-                    "\\bottomrule",
-                    "\\end{tabular}",
-                ]
-            )
-        )
-    return "\n\n".join(parts)
-
-
-def _refuse_half_pool(meta: dict[str, Any], rows: list[Row], file: RunFile) -> None:
-    """Rows and pool are written together; where they disagree, somebody else wrote."""
-    if needs_histogram([parse_metric(name) for name in meta["protocol"]["metrics"]]):
-        pixels = sum(int(np.frombuffer(row.totals, "<i8")[:2].sum()) for row in rows if row.totals)
-        if int(file.pool().histogram[:4].sum()) != pixels:
-            raise DataError(f"{file.path}: pooled scores and rows disagree; delete the run and make it again")
 
 
 def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFile) -> list[Line]:
     key, protocol = meta["key"], meta["protocol"]
     metrics = [parse_metric(name) for name in protocol["metrics"]]
-    numbers = _summaries(rows, metrics, file, protocol, key["seed"])
+    scored = _scored_rows([row for row in rows if row.status == "ok"], metrics, file.pool(), protocol["pixels_of"])
+    if needs_histogram(metrics) and scored.pool.histogram[:4].sum() != scored.totals[:, :2].sum():
+        raise DataError(f"{file.path}: pooled scores and rows disagree; delete the run and make it again")
+    numbers = summarize(
+        scored, metrics, score_rule=protocol["score"], resamples=protocol["bootstrap"], seed=key["seed"]
+    )
     timed = [row.seconds for row in images if row.seconds is not None]
     common = {
         **{name: key[name] for name in ("protocol", "version", "model", "weights", "dataset", "split", "seed")},
@@ -192,25 +107,7 @@ def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFi
     ]
 
 
-def _summaries(
-    rows: list[Row], metrics: list[Metric], file: RunFile, protocol: dict[str, Any], seed: int
-) -> list[Summary]:
-    pixel_metrics = [metric for metric in metrics if metric.level == "pixel"]
-    image_metrics = [metric for metric in metrics if metric.level == "image"]
-    scored = [row for row in rows if row.status == "ok"]
-    options = {"score_rule": protocol["score"], "resamples": protocol["bootstrap"], "seed": seed}
-    found = {
-        number.metric: number
-        for chosen, part in (
-            (pixel_metrics, scored),
-            (image_metrics, [row for row in scored if not row.sample.endswith(DONOR)]),
-        )
-        for number in summarize(_scored_rows(part, metrics, file, protocol["pixels_of"]), chosen, metrics, **options)
-    }
-    return [found[metric.name] for metric in metrics]
-
-
-def _scored_rows(rows: list[Row], metrics: list[Metric], file: RunFile, pixels_of: str) -> ScoredRows:
+def _scored_rows(rows: list[Row], metrics: list[Metric], pool: ScorePool, pixels_of: str) -> ScoredRows:
     width = len(metrics)
     values = np.array([np.frombuffer(row.values, "<f8") if row.values else [math.nan] * width for row in rows])
     totals = [np.frombuffer(row.totals, "<i8") if row.totals else None for row in rows]
@@ -219,16 +116,17 @@ def _scored_rows(rows: list[Row], metrics: list[Metric], file: RunFile, pixels_o
     wanted = [row.forged or pixels_of == "all" for row in rows]
     return ScoredRows(
         forged=np.array([row.forged for row in rows], bool),
-        groups=[row.group or row.sample for row in rows],
+        groups=[row.group or row.sample.removesuffix(DONOR) for row in rows],
+        second=np.array([row.sample.endswith(DONOR) for row in rows], bool),
         scores={
             "model": _column([row.score for row in rows]),
             "mask-mean": _column([row.mask_mean for row in rows]),
             "mask-max": _column([row.mask_max for row in rows]),
         },
         values={metric.name: values[:, place] for place, metric in enumerate(metrics)} if rows else {},
-        totals=np.array([np.zeros(length, np.int64) if total is None else total for total in totals], np.int64),
+        totals=np.array([np.zeros(length) if t is None else t for t in totals], np.int64).reshape(len(rows), length),
         coarse=[row.coarse or b"" for row in rows],
-        pool=file.pool(),
+        pool=pool,
         with_pixels=with_pixels,
         n_without_truth=sum(want and not has for want, has in zip(wanted, with_pixels, strict=True)),
     )
@@ -245,82 +143,3 @@ def _score_rule(metric: Metric, rule: str) -> str:
 def _place(line: Line) -> tuple[Any, ...]:
     """Sorts by everything but the metric, whose order is the protocol's (sorting keeps it)."""
     return (line.protocol, line.version, line.dataset, line.split, line.distortion, line.model, line.weights, line.run)
-
-
-def _exported(row: Row, own: Sequence[tuple[int, str]], *, timing: bool) -> dict[str, Any]:
-    values = np.frombuffer(row.values, "<f8") if row.values else None
-    table = {name: getattr(row, name) for name in ROW_COLUMNS}
-    table |= {"warnings": "; ".join(row.warnings), "seconds": row.seconds if timing else None}
-    table |= {
-        name: None if values is None or math.isnan(values[place]) else float(values[place]) for place, name in own
-    }
-    return table
-
-
-def _csv(table: Sequence[dict[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return buffer.getvalue()
-
-
-def _number(value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    return "" if math.isnan(value) else f"{value:.8f}"
-
-
-def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
-    parts: dict[str, list[Line]] = {}
-    for line in lines:
-        parts.setdefault(f"{line.protocol} v{line.version} on {line.dataset}/{line.split}", []).append(line)
-    return list(parts.items())
-
-
-def _label(line: Line) -> str:
-    return f"{line.model}@{line.weights}" if line.weights else line.model
-
-
-def _grid(lines: Sequence[Line]) -> tuple[list[str], list[str], dict[tuple[str, str], str]]:
-    labels = _labels(lines)
-    metrics = list(dict.fromkeys(line.metric for line in lines))
-    cells = {(labels[line.run], line.metric): "" if math.isnan(line.value) else f"{line.value:.4f}" for line in lines}
-    return metrics, list(dict.fromkeys(labels[line.run] for line in lines)), cells
-
-
-def _labels(lines: Sequence[Line]) -> dict[str, str]:
-    """A name per run: the model's, with the run's hash where one model has several runs."""
-    runs = {line.run: _label(line) for line in lines}
-    names = list(runs.values())
-    return {run: f"{name}#{run[:6]}" if names.count(name) > 1 else name for run, name in runs.items()}
-
-
-def _text_table(title: str, lines: list[Line]) -> str:
-    labels = _labels(lines)
-    models = list(dict.fromkeys(labels[line.run] for line in lines))
-    metrics = list(dict.fromkeys(line.metric for line in lines))
-    cells = {(labels[line.run], line.metric): _with_interval(line) for line in lines}
-    table = [["metric", *models]] + [[m, *(cells.get((model, m), "") for model in models)] for m in metrics]
-    by_model = {labels[line.run]: line for line in lines}
-    table.append(["images failed", *(str(by_model[model].n_failed) for model in models)])
-    table.append(["seconds per image", *(_seconds(by_model[model]) for model in models)])
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    drawn = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    rule = "-" * max(map(len, drawn))
-    return "\n".join([title, rule, drawn[0], rule, *drawn[1:], rule])
-
-
-def _seconds(line: Line) -> str:
-    return "-" if math.isnan(line.seconds_per_image) else f"{line.seconds_per_image:.3f}"
-
-
-def _with_interval(line: Line) -> str:
-    if math.isnan(line.value):
-        return f"undefined (n={line.n})"
-    interval = "" if math.isnan(line.ci_low) else f" [{line.ci_low:.3f}, {line.ci_high:.3f}]"
-    return f"{line.value:.4f}{interval} n={line.n}" + (f" -{line.n_skipped}" if line.n_skipped else "")
-
-
-def _tex(text: str) -> str:
-    return "".join({"_": r"\_", "%": r"\%", "#": r"\#", "&": r"\&"}.get(letter, letter) for letter in text)

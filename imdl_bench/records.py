@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,7 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
 
 
+@cache
 def pixel_libraries() -> dict[str, str]:
     """Versions of the libraries that decode and compute pixels, and our own; another version is another run."""
     found = {"imdl-bench": imdl_bench.__version__}

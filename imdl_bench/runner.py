@@ -20,6 +20,7 @@ from imdl_bench.cards import Protocol
 from imdl_bench.dataset import Dataset
 from imdl_bench.errors import ImageError
 from imdl_bench.images import read_image
+from imdl_bench.memory import keep_freed_memory
 from imdl_bench.metrics.histogram import coarsen, pack_counts
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.metrics.pixel import PixelScores, score_pixels
@@ -58,6 +59,7 @@ def execute(plan: Plan, protocol: Protocol, options: Options, progress: Progress
     Raises:
         UsageError: another process works on one of the runs, or a model cannot be built.
     """
+    keep_freed_memory()
     with ExitStack() as held:
         pool = ThreadPoolExecutor(options.workers, thread_name_prefix="imdl-bench")
         held.callback(pool.shutdown, wait=True, cancel_futures=True)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"types", "errors", "cache"},
+    {"types", "errors", "cache", "memory"},
     {"images", "layouts"},
     {"cards", "metrics"},
     {"batching", "catalog"},
@@ -17,6 +17,7 @@ LAYERS = [
     {"check", "planning"},
     {"runner"},
     {"leaderboard", "predict"},
+    {"tables"},
     {"benchmark"},
     {"cli", "__main__", "__init__"},
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-CHUNK = 100  # resamples in float64 at once: bounds memory on sets of many thousand images
+MOST_NUMBERS = 2_000_000  # in one array of resamples: bounds memory on sets of many thousand images
 
 
 def resample_groups(groups: Sequence[str], resamples: int, seed: int) -> NDArray[np.uint16]:
@@ -27,9 +27,15 @@ def resample_groups(groups: Sequence[str], resamples: int, seed: int) -> NDArray
 
 
 def chunks(weights: NDArray[np.uint16]) -> Iterator[Array]:
-    """The resamples as float64, some at a time."""
-    for start in range(0, len(weights), CHUNK):
-        yield weights[start : start + CHUNK].astype(np.float64)
+    """The resamples as float64, as many at a time as memory allows."""
+    for rows in row_slices(len(weights), weights.shape[1]):
+        yield weights[rows].astype(np.float64)
+
+
+def row_slices(rows: int, width: int) -> list[slice]:
+    """Slices of ``rows`` such that none spans more than ``MOST_NUMBERS`` numbers of rows ``width`` wide."""
+    step = max(1, MOST_NUMBERS // max(width, 1))
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 def interval(values: Array) -> tuple[float, float]:

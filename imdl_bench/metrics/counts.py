@@ -28,8 +28,8 @@ def mcc(tp: Array, fp: Array, forged: Array, pristine: Array) -> Array:
     total = forged + pristine
     product = called * (total - called) * (forged * pristine)
     covariance = tp * total - called * forged
-    value = np.where(product > 0, covariance / np.sqrt(np.where(product > 0, product, 1)), 0.0)
-    return np.where(forged > 0, value, np.nan)
+    value = _zero(covariance, np.sqrt(product))
+    return value if np.all(forged > 0) else np.where(forged > 0, value, np.nan)
 
 
 def accuracy(tp: Array, fp: Array, forged: Array, pristine: Array) -> Array:
@@ -81,4 +81,5 @@ def _where(defined: NDArray[np.bool_], above: Array, below: Array) -> Array:
 
 
 def _zero(above: Array, below: Array) -> Array:
-    return np.where(below > 0, above / np.where(below > 0, below, 1), 0.0)
+    quotient = np.zeros(np.broadcast_shapes(np.shape(above), np.shape(below)))
+    return np.divide(above, below, out=quotient, where=below > 0)

@@ -49,10 +49,10 @@ class CoarseGrid:
         """Pooled curves of the resamples, some resamples at a time."""
         forged, pristine = (np.zeros((len(weights), len(self.occurs))) for _ in range(2))
         for place, forged_part, pristine_part in self.parts():
-            for rows, chosen in zip(_rows(weights), confidence.chunks(weights[:, place]), strict=True):
-                forged[rows] += chosen @ forged_part
-                pristine[rows] += chosen @ pristine_part
-        for rows in _rows(weights):
+            chosen = weights[:, place].astype(np.float64)
+            forged += chosen @ forged_part
+            pristine += chosen @ pristine_part
+        for rows in confidence.row_slices(len(weights), 2 * len(self.occurs)):
             yield self.curve(forged[rows], pristine[rows])
 
     def at_set_threshold(self, metric: Metric) -> Array:
@@ -80,7 +80,3 @@ class CoarseGrid:
             curve = self.curve(forged, pristine)
             total += np.nan_to_num(metric.sought(curve.tp, curve.fp, curve.forged, curve.pristine)).sum(axis=0)
         return int(total.argmax())
-
-
-def _rows(weights: NDArray[np.uint16]) -> list[slice]:
-    return [slice(start, start + confidence.CHUNK) for start in range(0, len(weights), confidence.CHUNK)]

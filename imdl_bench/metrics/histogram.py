@@ -216,26 +216,35 @@ def bin_scores(scores: SortedScores) -> Counts:
     Rows: forged and pristine pixels of bins that hold different scores; forged and pristine pixels of bins that hold at
     least ``TIED`` pixels of one score; and for the latter the summed place of that score in its bin, 0..STEPS-1 each.
     """
-    bits = scores.keys >> np.uint32(1)
-    half = int(np.searchsorted(bits, np.uint32(_HALF_BITS)))
-    bins = (bits >> _MANTISSA_DROPPED).view(np.int32)
-    bins[half:] = ((np.float32(1) - bits[half:].view(np.float32)).view(np.int32) - 1) >> _MANTISSA_DROPPED
-    bins -= _BASE - 1
-    np.maximum(bins, 0, out=bins)
-    np.subtract(BINS - 1, bins[half:], out=bins[half:])
-    starts = _run_starts(bins)
-    total = np.zeros(BINS, np.int64)
-    total[bins[starts]] = np.diff(starts, append=len(bins))
-    forged = np.bincount(bins[scores.forged_at], minlength=BINS)
+    keys = scores.keys
+    half = int(np.searchsorted(keys, np.uint32(_HALF_BITS << 1)))
+    codes = (keys >> np.uint32(_MANTISSA_DROPPED + 1)).view(np.int32)
+    rest = np.float32(1) - (keys[half:] >> np.uint32(1)).view(np.float32)
+    np.right_shift(rest.view(np.int32) - 1, _MANTISSA_DROPPED, out=codes[half:])
+    # the bins beside 0.5 have the same code, so each half has its own runs
+    starts = np.concatenate([_run_starts(codes[:half]), half + _run_starts(codes[half:])])
+    ends = np.append(starts[1:], len(codes))
+    bins = _bin_of_codes(codes[starts], starts >= half)
+    total = np.bincount(bins, ends - starts, BINS).astype(np.int64)
+    forged_at = scores.forged_at
+    forged = np.bincount(_bin_of_codes(codes[forged_at], forged_at >= half), minlength=BINS)
     counts = np.stack([forged, total - forged])
     ends = np.cumsum(total)
     held = np.flatnonzero(total >= TIED)
-    tied = held[bits[ends[held] - 1] == bits[ends[held] - total[held]]]
+    bits = keys[np.stack([ends[held] - 1, ends[held] - total[held]])] >> np.uint32(1)
+    same = bits[0] == bits[1]
+    tied = held[same]
     histogram = np.zeros((5, BINS), np.int64)
     histogram[:2] = counts
     histogram[2:4, tied], histogram[:2, tied] = counts[:, tied], 0
-    histogram[4, tied] = counts[:, tied].sum(axis=0) * _place(bits[ends[tied] - 1])[1]
+    histogram[4, tied] = counts[:, tied].sum(axis=0) * _place(bits[0][same])[1]
     return histogram
+
+
+def _bin_of_codes(codes: NDArray[np.int32], upper: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Bins from the leading bits of a score, or in the upper half of what it lacks to 1."""
+    outward = np.maximum(codes - np.int32(_BASE - 1), 0)
+    return np.asarray(np.where(upper, np.int32(BINS - 1) - outward, outward))
 
 
 def coarsen(histogram: Counts) -> Counts:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from imdl_bench.metrics import ranking
 from imdl_bench.metrics.histogram import Counts, Curve, SortedScores, bin_scores, sort_scores
-from imdl_bench.metrics.names import Metric
+from imdl_bench.metrics.names import Metric, Threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,13 @@ def has_own_value(metric: Metric) -> bool:
 
 
 class _Sources:
-    """Sorted scores, curve and EER point of the map and of its inverse, each made once and only when asked for."""
+    """Sorted scores, curve and thresholds of the map and of its inverse, each made once and only when asked for."""
 
     def __init__(self, scores: SortedScores) -> None:
         self._scores = {False: scores}
         self._curves: dict[bool, Curve] = {}
-        self._eer: dict[bool, tuple[int, int, float]] = {}
+        self._counts: dict[object, tuple[int, int]] = {}
+        self._best: dict[object, NDArray[np.intp]] = {}
 
     def scores(self, inverse: bool) -> SortedScores:
         if inverse not in self._scores:
@@ -91,10 +92,21 @@ class _Sources:
             self._curves[inverse] = self.scores(inverse).curve()
         return self._curves[inverse]
 
-    def eer_counts(self, inverse: bool) -> tuple[int, int, float]:
-        if inverse not in self._eer:
-            self._eer[inverse] = self.scores(inverse).eer_counts()
-        return self._eer[inverse]
+    def counts(self, inverse: bool, threshold: Threshold) -> tuple[int, int]:
+        """True and false positives at a number or at ``eer``."""
+        place = (inverse, threshold)
+        if place not in self._counts:
+            scores = self.scores(inverse)
+            found = scores.counts_at(threshold) if isinstance(threshold, float) else scores.eer_counts()[:2]
+            self._counts[place] = found
+        return self._counts[place]
+
+    def best(self, inverse: bool, sought: ranking.Decision) -> NDArray[np.intp]:
+        """Where on the curve ``sought`` is greatest."""
+        place = (inverse, sought)
+        if place not in self._best:
+            self._best[place] = ranking.best_at(self.curve(inverse), sought)
+        return self._best[place]
 
 
 def _value(metric: Metric, sources: _Sources) -> float:
@@ -112,14 +124,10 @@ def _plain_value(metric: Metric, sources: _Sources, *, inverse: bool) -> float:
         return float(metric.statistic.of_curve(sources.curve(inverse)))
     scores = sources.scores(inverse)
     if metric.threshold == "best":
-        curve = sources.curve(inverse)
-        return float(ranking.decision_at(curve, metric.decision, ranking.best_at(curve, metric.sought)))
-    if metric.threshold == "eer":
-        if not scores.forged or not scores.pristine:
-            return math.nan
-        tp, fp, _ = sources.eer_counts(inverse)
-    else:
-        assert isinstance(metric.threshold, float)
-        tp, fp = scores.counts_at(metric.threshold)
+        return float(ranking.decision_at(sources.curve(inverse), metric.decision, sources.best(inverse, metric.sought)))
+    if metric.threshold == "eer" and not (scores.forged and scores.pristine):
+        return math.nan
+    assert metric.threshold is not None
+    tp, fp = sources.counts(inverse, metric.threshold)
     counts = (np.float64(number) for number in (tp, fp, scores.forged, scores.pristine))
     return float(metric.decision(*counts))  # type: ignore[arg-type]

@@ -31,7 +31,8 @@ def ap(curve: Curve) -> Array:
     biased.
     """
     called = curve.tp + curve.fp
-    steps = (curve.tp - curve.tp_before) * (curve.tp / np.where(called > 0, called, 1))
+    precision = np.divide(curve.tp, called, out=np.zeros_like(called), where=called > 0)
+    steps = (curve.tp - curve.tp_before) * precision
     if curve.mixed is not None:
         steps = np.where(curve.mixed, _mixed_steps(curve), steps)
     forged = _total(curve.forged)
@@ -50,17 +51,15 @@ def _mixed_steps(curve: Curve) -> Array:
 
 def eer(curve: Curve) -> Array:
     """Equal error rate: where the ROC, linear between its points, has as many false positives as false negatives."""
-    forged, pristine = np.maximum(curve.forged, 1), np.maximum(curve.pristine, 1)
-    fpr, fnr = curve.fp / pristine, 1 - curve.tp / forged
-    fpr_before, fnr_before = curve.fp_before / pristine, 1 - curve.tp_before / forged
-    crossed = fpr >= fnr
+    crossed = curve.fp * curve.forged + curve.tp * curve.pristine >= curve.forged * curve.pristine
     at = crossed.argmax(axis=-1)[..., None]
-    after, before = (np.take_along_axis(a - b, at, -1)[..., 0] for a, b in ((fpr, fnr), (fpr_before, fnr_before)))
-    x0, x1 = (np.take_along_axis(x, at, -1)[..., 0] for x in (fpr_before, fpr))
+    forged, pristine = np.maximum(_total(curve.forged), 1), np.maximum(_total(curve.pristine), 1)
+    fpr, fpr_before = (np.take_along_axis(fp, at, -1)[..., 0] / pristine for fp in (curve.fp, curve.fp_before))
+    fnr, fnr_before = (1 - np.take_along_axis(tp, at, -1)[..., 0] / forged for tp in (curve.tp, curve.tp_before))
+    after, before = fpr - fnr, fpr_before - fnr_before
     step = np.where(after > before, -before / np.where(after > before, after - before, 1), 0.0)
-    between = x0 + np.clip(step, 0, 1) * (x1 - x0)
-    flat = np.take_along_axis(fnr_before, at, -1)[..., 0]
-    return _defined(curve, np.where(before >= 0, flat, between))
+    between = fpr_before + np.clip(step, 0, 1) * (fpr - fpr_before)
+    return _defined(curve, np.where(before >= 0, fnr_before, between))
 
 
 def tpr_at_fpr(curve: Curve, limit: float) -> Array:

@@ -43,6 +43,7 @@ class ScoredRows:
         totals: int64 (n, 2 + 2 T) as :class:`~imdl_bench.metrics.pixel.PixelScores`; zeros on images without truth.
         coarse: packed histogram per image; empty where no metric needs it or the image has no pixel metrics.
         pool: all pixel scores together.
+        second: bool (n,), rows of a pair's second image, which image-level metrics pass over.
         with_pixels: bool (n,), images that entered the pixel metrics.
         n_without_truth: images that pixel metrics had to pass over because their truth is not given.
     """
@@ -54,20 +55,20 @@ class ScoredRows:
     totals: Counts
     coarse: Sequence[bytes]
     pool: ScorePool
+    second: NDArray[np.bool_]
     with_pixels: NDArray[np.bool_]
     n_without_truth: int = 0
 
 
 def summarize(
     rows: ScoredRows,
-    wanted: Sequence[Metric],
     metrics: Sequence[Metric],
     *,
     score_rule: str,
     resamples: int,
     seed: int,
 ) -> list[Summary]:
-    """Reduce rows to one summary per wanted metric; deterministic, whatever the batches, workers or order were.
+    """Reduce rows to one summary per metric; deterministic, whatever the batches, workers or order were.
 
     ``metrics`` are all metrics of the run: they say which fixed thresholds ``rows.totals`` holds.
     """
@@ -75,14 +76,14 @@ def summarize(
     pixels = np.flatnonzero(rows.with_pixels)
     packed = [each for each in rows.coarse if each]
     on_pixels = _Pixels(rows, pixels, weights[:, pixels], CoarseGrid.over(packed))
-    found = {number.metric: number for number in _image_summaries(wanted, rows, score_rule, weights)}
-    found |= {number.metric: number for number in _pooled_rankings(wanted, on_pixels)}
-    for metric in (metric for metric in wanted if metric.name not in found):
+    found = {number.metric: number for number in _image_summaries(metrics, rows, score_rule, weights)}
+    found |= {number.metric: number for number in _pooled_rankings(metrics, on_pixels)}
+    for metric in (metric for metric in metrics if metric.name not in found):
         if metric.average == "pooled":
             found[metric.name] = _pooled_decision(metric, on_pixels, metrics)
         else:
             found[metric.name] = _per_image(metric, on_pixels)
-    return [found[metric.name] for metric in wanted]
+    return [found[metric.name] for metric in metrics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,8 @@ def _image_summaries(
 def _of_scores(
     metrics: Sequence[Metric], rows: ScoredRows, scores: Array, weights: NDArray[np.uint16]
 ) -> list[Summary]:
-    used = np.flatnonzero(~np.isnan(scores))
-    skipped = len(scores) - len(used)
+    used = np.flatnonzero(~np.isnan(scores) & ~rows.second)
+    skipped = int((~rows.second).sum()) - len(used)
     if len(used) == 0:
         return [Summary(metric.name, math.nan, math.nan, math.nan, 0, skipped) for metric in metrics]
     scores, forged = scores[used], rows.forged[used]

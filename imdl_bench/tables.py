@@ -1,0 +1,178 @@
+"""Leaderboards and rows as files and tables: tidy CSV, Parquet, text for a terminal, Markdown, LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imdl_bench.cache import write_atomically
+from imdl_bench.leaderboard import Line
+from imdl_bench.metrics.names import parse_metric
+from imdl_bench.metrics.pixel import has_own_value
+from imdl_bench.records import Row, RunFile
+
+ROW_COLUMNS = (
+    *("sample", "distortion", "forged", "kind", "group", "status", "reason", "warnings"),
+    *("height", "width", "seconds", "score", "mask_mean", "mask_max"),
+)
+
+
+def export_rows(run: Path, *, timing: bool) -> list[Path]:
+    """Write a run's rows beside its file: ``rows.csv``, and ``rows.parquet`` where pyarrow is installed.
+
+    ``seconds`` stays empty unless ``timing``: wall times differ from run to run, these files do not.
+    """
+    with RunFile(run) as file:
+        meta, rows = file.read_meta(), file.rows()
+    metrics = [parse_metric(name) for name in meta["protocol"]["metrics"]]
+    own = [(place, metric.name) for place, metric in enumerate(metrics) if has_own_value(metric)]
+    table: list[dict[str, Any]] = [_exported(row, own, timing=timing) for row in rows]
+    written = [run.with_name("rows.csv")]
+    write_atomically(written[0], _csv(table).encode())
+    if importlib.util.find_spec("pyarrow") is not None:
+        import pyarrow
+        import pyarrow.parquet
+
+        written.append(run.with_name("rows.parquet"))
+        buffer = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), buffer)
+        write_atomically(written[1], buffer.getvalue())
+    return written
+
+
+def to_csv(lines: Sequence[Line], *, timing: bool) -> str:
+    """The tidy CSV: one number per line, undefined values empty, eight decimals."""
+    names = [field.name for field in fields(Line)]
+    table = []
+    for line in lines:
+        entry = {name: _number(getattr(line, name)) for name in names}
+        if not timing:
+            entry["seconds_per_image"] = ""
+        table.append(entry)
+    return _csv(table) if table else ",".join(names) + "\n"
+
+
+def to_text(lines: Sequence[Line]) -> str:
+    """Tables for a terminal: per data set and protocol, metrics down, models across, intervals in brackets."""
+    return "\n\n".join(_text_table(title, part) for title, part in _by_data(lines))
+
+
+def to_markdown(lines: Sequence[Line]) -> str:
+    """GitHub tables: per data set, models down, metrics across."""
+    parts = []
+    for title, part in _by_data(lines):
+        metrics, models, cells = _grid(part)
+        head = f"| model | {' | '.join(metrics)} |\n|---|{'---:|' * len(metrics)}"
+        body = [f"| {model} | {' | '.join(cells.get((model, m), '') for m in metrics)} |" for model in models]
+        parts.append("\n".join([f"**{title}**", "", head, *body]))
+    return "\n\n".join(parts)
+
+
+def to_latex(lines: Sequence[Line]) -> str:
+    """``tabular`` environments (booktabs): per data set, models down, metrics across."""
+    parts = []
+    for title, part in _by_data(lines):
+        metrics, models, cells = _grid(part)
+        rows = [[_tex(model), *(cells.get((model, m), "--") for m in metrics)] for model in models]
+        parts.append(
+            "\n".join(
+                [
+                    f"% {title}",
+                    f"\\begin{{tabular}}{{l{'r' * len(metrics)}}}",
+                    "\\toprule",
+                    " & ".join(["model", *map(_tex, metrics)]) + r" \\",
+                    "\\midrule",
+                    *(" & ".join(row) + r" \\" for row in rows),
+                    "\\bottomrule",
+                    "\\end{tabular}",
+                ]
+            )
+        )
+    return "\n\n".join(parts)
+
+
+def _exported(row: Row, own: Sequence[tuple[int, str]], *, timing: bool) -> dict[str, Any]:
+    values = np.frombuffer(row.values, "<f8") if row.values else None
+    table = {name: getattr(row, name) for name in ROW_COLUMNS}
+    table |= {"warnings": "; ".join(row.warnings), "seconds": row.seconds if timing else None}
+    table |= {
+        name: None if values is None or math.isnan(values[place]) else float(values[place]) for place, name in own
+    }
+    return table
+
+
+def _csv(table: Sequence[dict[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return buffer.getvalue()
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.8f}"
+
+
+def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
+    parts: dict[str, list[Line]] = {}
+    for line in lines:
+        parts.setdefault(f"{line.protocol} v{line.version} on {line.dataset}/{line.split}", []).append(line)
+    return list(parts.items())
+
+
+def _label(line: Line) -> str:
+    return f"{line.model}@{line.weights}" if line.weights else line.model
+
+
+def _grid(lines: Sequence[Line]) -> tuple[list[str], list[str], dict[tuple[str, str], str]]:
+    labels = _labels(lines)
+    metrics = list(dict.fromkeys(line.metric for line in lines))
+    cells = {(labels[line.run], line.metric): "" if math.isnan(line.value) else f"{line.value:.4f}" for line in lines}
+    return metrics, list(dict.fromkeys(labels[line.run] for line in lines)), cells
+
+
+def _labels(lines: Sequence[Line]) -> dict[str, str]:
+    """A name per run: the model's, with the run's hash where one model has several runs."""
+    runs = {line.run: _label(line) for line in lines}
+    names = list(runs.values())
+    return {run: f"{name}#{run[:6]}" if names.count(name) > 1 else name for run, name in runs.items()}
+
+
+def _text_table(title: str, lines: list[Line]) -> str:
+    labels = _labels(lines)
+    models = list(dict.fromkeys(labels[line.run] for line in lines))
+    metrics = list(dict.fromkeys(line.metric for line in lines))
+    cells = {(labels[line.run], line.metric): _with_interval(line) for line in lines}
+    table = [["metric", *models]] + [[m, *(cells.get((model, m), "") for model in models)] for m in metrics]
+    by_model = {labels[line.run]: line for line in lines}
+    table.append(["images failed", *(str(by_model[model].n_failed) for model in models)])
+    table.append(["seconds per image", *(_seconds(by_model[model]) for model in models)])
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    drawn = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    rule = "-" * max(map(len, drawn))
+    return "\n".join([title, rule, drawn[0], rule, *drawn[1:], rule])
+
+
+def _seconds(line: Line) -> str:
+    return "-" if math.isnan(line.seconds_per_image) else f"{line.seconds_per_image:.3f}"
+
+
+def _with_interval(line: Line) -> str:
+    if math.isnan(line.value):
+        return f"undefined (n={line.n})"
+    interval = "" if math.isnan(line.ci_low) else f" [{line.ci_low:.3f}, {line.ci_high:.3f}]"
+    return f"{line.value:.4f}{interval} n={line.n}" + (f" -{line.n_skipped}" if line.n_skipped else "")
+
+
+def _tex(text: str) -> str:
+    return "".join({"_": r"\_", "%": r"\%", "#": r"\#", "&": r"\&"}.get(letter, letter) for letter in text)
