@@ -1,6 +1,6 @@
 """What the runner costs: a null model over 60 images of 512x512 with every metric, in images per CPU-second.
 
-    python benchmarks/bench_runner.py [--images 60] [--rounds 3]
+    python benchmarks/bench_runner.py [--images 60] [--rounds 3] [--workers N]
 
 The images are photographs that scikit-image ships, as JPEG, with PNG masks; the null model copies the red channel.
 Decoding, scoring, recording, intervals and the CSV files are included; start-up of Python is not.
@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=None)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -44,7 +45,7 @@ def main() -> None:
         for turn in range(options.rounds + 1):
             shutil.rmtree(folder / "out", ignore_errors=True)
             cpu, wall = time.process_time(), time.perf_counter()
-            result = imdl_bench.run("null", data=folder / "data", out=folder / "out")
+            result = imdl_bench.run("null", data=folder / "data", out=folder / "out", workers=options.workers)
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             assert result.n_failed == 0
             if turn:  # the first round warms up

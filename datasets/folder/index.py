@@ -93,13 +93,18 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             lines.seek(0)
             table = csv.reader(lines, delimiter=delimiter)
             header = [name.strip().lower() for name in next(table)]
-            rows = [(table.line_num, dict(zip(header, map(str.strip, row), strict=False))) for row in table if any(row)]
+            rows = [(table.line_num, list(map(str.strip, row))) for row in table if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as CSV: {error}") from None
     for name in header:
         if name not in COLUMNS:
             raise DataError(f"{path}: unknown column {name!r}{nearest(name, COLUMNS)} (known: {', '.join(COLUMNS)})")
-    return rows
+        if header.count(name) > 1:
+            raise DataError(f"{path}: column {name!r} stands there twice")
+    for line, row in rows:
+        if len(row) > len(header):
+            raise DataError(f"{path}:{line}: {len(row)} fields, but the header has {len(header)}")
+    return [(line, dict(zip(header, row, strict=False))) for line, row in rows]
 
 
 def _existing(path: Path, line: int, name: str) -> Path | None:

@@ -286,6 +286,8 @@ def test_folder_csv_split_by_semicolons(tmp_path: Path) -> None:
         ("image,maks\n1.jpg,\n", "did you mean 'mask'"),
         ("image,forged\n1.jpg,perhaps\n", "forged is 'perhaps'"),
         ("image,kind\n1.jpg,splice\n", "did you mean 'splicing'"),
+        ("image,image\n1.jpg,1.jpg\n", "column 'image' stands there twice"),
+        ("image\n1.jpg,1.png\n", r"index\.csv:2: 2 fields, but the header has 1"),
         ("image\n2.jpg\n", r"index\.csv:2: .*2\.jpg does not exist"),
         ("image,mask\n1.jpg,gone.png\n", "gone.png does not exist"),
         ("image\n../1.jpg\n", "leaves the list's folder"),
