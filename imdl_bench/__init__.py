@@ -11,9 +11,13 @@ from imdl_bench.benchmark import RunResult, leaderboard, run  # noqa: E402
 from imdl_bench.catalog import list_datasets, list_models, list_protocols, load_model, load_protocol  # noqa: E402
 from imdl_bench.dataset import load_dataset  # noqa: E402
 from imdl_bench.images import read_image  # noqa: E402
+from imdl_bench.types import Image, Prediction, Sample  # noqa: E402
 
 __all__ = [
+    "Image",
+    "Prediction",
     "RunResult",
+    "Sample",
     "__version__",
     "leaderboard",
     "list_datasets",

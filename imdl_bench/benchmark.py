@@ -46,6 +46,8 @@ class RunResult:
         return to_text(self.lines)
 
     def _repr_html_(self) -> str:
+        if not self.lines:
+            return "<p>no finished run</p>"
         order = list(dict.fromkeys(line.metric for line in self.lines))
         wide = self.table.pivot(index=["dataset", "split", "model", "weights", "run"], columns="metric", values="value")
         return str(wide[order].to_html(float_format=lambda value: f"{value:.4f}"))
@@ -136,5 +138,5 @@ def _execute_all(plans: Sequence[Plan], card: Protocol, options: Options, total:
 def _bar(title: str, unit: str, total: int | None, *, shown: bool) -> Iterator[Progress]:
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=title, unit=unit, disable=not shown, file=sys.stderr) as bar:
+    with tqdm(total=total, desc=title, unit=unit, disable=None if shown else True, file=sys.stderr) as bar:
         yield bar.update

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.request
 from pathlib import Path
@@ -36,8 +37,10 @@ def download(url: str, max_bytes: int) -> bytes:
         raise UsageError(f"{url}: only https addresses are fetched")
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
+            if not answer.geturl().startswith("https://"):
+                raise DataError(f"{url}: leads to {answer.geturl()}, which is not https")
             content: bytes = answer.read(max_bytes + 1)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{url}: cannot be fetched ({error})") from None
     if len(content) > max_bytes:
         raise DataError(f"{url}: larger than the {max_bytes} bytes expected; not taken")

@@ -85,7 +85,7 @@ def load_model(name: str, weights: str | None = None, *, device: str = "cpu", se
         CardError: the card's ``entry`` cannot be imported.
     """
     card = model_card(name)
-    build = _entry("models", name, card.entry)
+    build = model_entry(name)
     if weights is not None and not card.weights:
         raise UsageError(f"{name} has no weights: write --model {name}, not {name}@{weights}")
     settings = {"weights": weights, "device": device, "seed": seed} if card.weights else {}
@@ -98,6 +98,11 @@ def load_model(name: str, weights: str | None = None, *, device: str = "cpu", se
     if not callable(getattr(model, "predict", None)):
         raise CardError(f"{card_path('models', name)}: entry {card.entry!r} has no method predict")
     return model
+
+
+def model_entry(name: str) -> Callable[..., Any]:
+    """What a model's card names as ``entry``, imported but not called. Raises CardError."""
+    return _entry("models", name, model_card(name).entry)  # type: ignore[no-any-return]
 
 
 def dataset_module(name: str) -> Any:

@@ -214,8 +214,6 @@ def _run(options: argparse.Namespace) -> int:
         timing=options.timing, progress=not options.quiet,
     )  # fmt: skip
     print(result)
-    for remark in dict.fromkeys(line.remarks for line in result.lines if line.remarks):
-        print(f"remark: {remark}")
     if result.n_new == 0:
         print("nothing to do: this run was already finished")
     print(f"leaderboard: {result.leaderboard}")
@@ -233,7 +231,7 @@ def _run(options: argparse.Namespace) -> int:
 def _add_leaderboard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("leaderboard", help="put finished runs into one table", description=(
         "Reads every run under RUN (a file or folder) and prints one table, or writes it to --out FILE. Unfinished "
-        "runs are left out and named on standard error."))  # fmt: skip
+        "runs are left out and named on standard error; the exit code is then 1."))  # fmt: skip
     command.add_argument("runs", metavar="RUN", nargs="+", type=Path)
     command.add_argument("--format", choices=["text", "csv", "md", "latex"], default="csv")
     command.add_argument("--out", metavar="FILE", type=Path)

@@ -119,7 +119,7 @@ def load_dataset(
         raise DataError(f"{name}: nothing found under {folder}; run `imdl-bench check {name} --data {folder}`")
     _refuse_bad_ids(name, samples)
     module = catalog.dataset_module(name)
-    remarks = _count_remarks(card, samples) if split == "full" and "full" not in card.splits else []
+    remarks = _count_remarks(card, folder, samples) if split == "full" and "full" not in card.splits else []
     key = getattr(module, "split_key", splits.default_key)
     chosen, split_remarks = splits.select(samples, card, split, key, Path(split_file) if split_file else None)
     remarks += getattr(module, "remarks", lambda _: [])(folder)
@@ -154,6 +154,8 @@ def detect_forged(samples: Sequence[Sample], looked_at: int = 64) -> tuple[Forge
 def _root(card: DatasetCard, root: Path | str | None) -> Path:
     if root is not None:
         folder = Path(root).expanduser()
+        if not str(folder).isascii() and any("\udc80" <= letter <= "\udcff" for letter in str(folder)):
+            raise DataError(f"{card.name}: the path {str(folder)!r} is not UTF-8; rename the folder")
         if not folder.exists():
             raise DataError(f"{card.name}: {folder} does not exist")
         return folder
@@ -179,14 +181,15 @@ def _refuse_bad_ids(name: str, samples: Sequence[Sample]) -> None:
         seen.add(sample.id)
 
 
-def _count_remarks(card: DatasetCard, samples: Sequence[Sample]) -> list[str]:
+def _count_remarks(card: DatasetCard, folder: Path, samples: Sequence[Sample]) -> list[str]:
     found = {
         "forged": sum(sample.forged for sample in samples),
         "pristine": sum(not sample.forged for sample in samples),
     }
     expected = {"forged": card.expected.forged, "pristine": card.expected.pristine}
     return [
-        f"{card.name}: {found[side]} of {count} {side} images found; run `imdl-bench check {card.name}` for the list"
+        f"{card.name}: {found[side]} of {count} {side} images found; to list them: imdl-bench check {card.name} "
+        f"--data {folder.name}"
         for side, count in expected.items()
         if count is not None and found[side] != count
     ]

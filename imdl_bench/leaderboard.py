@@ -15,7 +15,7 @@ from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.metrics.pixel import needs_histogram
 from imdl_bench.metrics.summary import ScoredRows, summarize
-from imdl_bench.records import Row, RunFile
+from imdl_bench.records import Row, RunFile, RunKey
 from imdl_bench.types import DONOR
 
 
@@ -57,20 +57,39 @@ def find_runs(places: Iterable[Path]) -> list[Path]:
 
 
 def read_lines(runs: Sequence[Path]) -> tuple[list[Line], list[str]]:
-    """The numbers of finished runs, in a fixed order, and a remark for each run that is not finished and left out."""
-    lines: list[Line] = []
+    """The numbers of finished runs in a fixed order, and why runs were left out: unfinished, damaged, repeated.
+
+    Raises:
+        DataError: runs are damaged and none is left to show.
+    """
+    lines: dict[str, list[Line]] = {}
     left_out: list[str] = []
+    damaged: list[str] = []
     for path in runs:
-        with RunFile(path) as file:
-            meta, rows = file.read_meta(), file.rows()
-            images = [row for row in rows if not row.sample.endswith(DONOR)]
-            if "n_samples" not in meta or len(images) < meta["n_samples"]:
-                left_out.append(
-                    f"{path}: unfinished, {len(images)} of {meta.get('n_samples', '?')} images; run it again"
-                )
-                continue
-            lines += _lines(meta, rows, images, file)
-    return sorted(lines, key=_place), left_out
+        try:
+            found = _read_run(path)
+        except DataError as error:
+            damaged.append(str(error))
+            continue
+        if isinstance(found, str):
+            left_out.append(found)
+        elif found and found[0].run in lines:
+            left_out.append(f"{path}: the same run as one before, counted once")
+        elif found:
+            lines[found[0].run] = found
+    if damaged and not lines:
+        raise DataError("; ".join(damaged))
+    return sorted((line for part in lines.values() for line in part), key=_place), left_out + damaged
+
+
+def _read_run(path: Path) -> list[Line] | str:
+    """The lines of a run, or why it has none yet."""
+    with RunFile(path) as file:
+        meta, rows = file.read_meta(), file.rows()
+        images = [row for row in rows if not row.sample.endswith(DONOR)]
+        if "n_samples" not in meta or len(images) < meta["n_samples"]:
+            return f"{path}: unfinished, {len(images)} of {meta.get('n_samples', '?')} images; run it again"
+        return _lines(meta, rows, images, file)
 
 
 def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFile) -> list[Line]:
@@ -88,7 +107,7 @@ def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFi
         "distortion": "none",
         "n_failed": sum(row.status == "failed" for row in images),
         "seconds_per_image": sum(timed) / len(timed) if timed else math.nan,
-        "run": file.path.parent.name.rpartition("-")[2],
+        "run": RunKey(**key).hash,
         "library_version": meta["library"],
         "remarks": "; ".join(meta["remarks"]),
     }

@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run is done; none of it moves a number but ``seed`` (of the bootstrap) and ``limit``."""
+    """How a run is done; only ``seed`` (of the bootstrap), ``limit`` and ``split_files`` move numbers."""
 
     out: Path = Path("results")
     limit: int | None = None
@@ -99,7 +99,13 @@ def plan_run(
         for card in cards:
             _refuse_mismatch(protocol, line, card, metrics)
     pairs = list(zip(specs, cards, strict=True))
-    return [_plan_line(protocol, line, pairs, data, options, progress) for line in protocol.data]
+    for spec in specs:
+        catalog.model_entry(spec.name)
+    loaded = [_load_line(protocol, line, data, options) for line in protocol.data]
+    return [
+        _open_cells(protocol, line, pairs, found, options, progress)
+        for line, found in zip(protocol.data, loaded, strict=True)
+    ]
 
 
 def _metrics(protocol: Protocol) -> list[Metric]:
@@ -134,14 +140,9 @@ def _refuse_mismatch(protocol: Protocol, line: DataLine, card: ModelCard, metric
         raise UsageError(f"{card.name} gives no mask, but {protocol.name} scores images by it")
 
 
-def _plan_line(
-    protocol: Protocol,
-    line: DataLine,
-    models: Sequence[tuple[ModelSpec, ModelCard]],
-    data: Path | str | Mapping[str, Path] | None,
-    options: Options,
-    progress: Progress,
-) -> Plan:
+def _load_line(
+    protocol: Protocol, line: DataLine, data: Path | str | Mapping[str, Path] | None, options: Options
+) -> tuple[Dataset, tuple[Sample, ...], tuple[str, ...]]:
     dataset = load_dataset(
         line.dataset,
         data_root(line.dataset, data),
@@ -152,10 +153,35 @@ def _plan_line(
     samples = tuple(s for s in dataset.samples if line.keep == "all" or s.forged == (line.keep == "forged"))
     if not samples:
         raise UsageError(f"{protocol.name}: {line.dataset}/{line.split} has no {line.keep} images under {dataset.root}")
-    remarks = dataset.remarks
-    if options.limit is not None and options.limit < len(samples):
-        remarks = (*remarks, f"limited to {options.limit} of {len(samples)} samples, evenly spaced")
-        samples = tuple(samples[i * len(samples) // options.limit] for i in range(options.limit))
+    if options.limit is None or options.limit >= len(samples):
+        return dataset, samples, dataset.remarks
+    remark = f"limited to {options.limit} of {len(samples)} samples, evenly spaced among forged and among pristine"
+    return dataset, _evenly(samples, options.limit), (*dataset.remarks, remark)
+
+
+def _evenly(samples: Sequence[Sample], limit: int) -> tuple[Sample, ...]:
+    """``limit`` samples in the set's proportion of forged and pristine, each evenly spaced, in the set's order."""
+    forged = [place for place, sample in enumerate(samples) if sample.forged]
+    pristine = [place for place, sample in enumerate(samples) if not sample.forged]
+    n_forged = round(limit * len(forged) / len(samples))
+    if forged and pristine and limit > 1:
+        n_forged = min(max(n_forged, 1), limit - 1)
+    chosen = [
+        side[i * len(side) // count] for side, count in ((forged, n_forged), (pristine, limit - n_forged))
+        for i in range(count)
+    ]  # fmt: skip
+    return tuple(samples[place] for place in sorted(chosen))
+
+
+def _open_cells(
+    protocol: Protocol,
+    line: DataLine,
+    models: Sequence[tuple[ModelSpec, ModelCard]],
+    loaded: tuple[Dataset, tuple[Sample, ...], tuple[str, ...]],
+    options: Options,
+    progress: Progress,
+) -> Plan:
+    dataset, samples, remarks = loaded
     decoding = {"forged": dataset.forged, "size_mismatch": dataset.size_mismatch}
     content = records.data_fingerprint(samples, decoding, options.workers, progress)
     cells = [_open_cell(protocol, line, spec, card, content, samples, options) for spec, card in models]
@@ -200,17 +226,22 @@ def _open_cell(
 
 
 def data_root(dataset: str, data: Path | str | Mapping[str, Path] | None) -> Path | None:
-    """Where a data set lies: its own folder in a mapping, ``data/<name>`` if there is one, else ``data`` itself."""
+    """Where a data set lies: its own folder in a mapping, ``data/<name>`` if there is one, else ``data`` itself.
+
+    A built-in data set stays in the cache unless a mapping names a folder for it.
+    """
     if data is None:
         return None
     if isinstance(data, Mapping):
         return data.get(dataset)
+    if catalog.dataset_card(dataset).built_in:
+        return None
     folder = Path(data).expanduser()
     if folder.is_dir():
         for inside in sorted(folder.iterdir()):
             if inside.is_dir() and inside.name.lower() == dataset:
                 return inside
-    return None if catalog.dataset_card(dataset).built_in else folder
+    return folder
 
 
 def _file_name(text: str) -> str:

@@ -102,13 +102,15 @@ class RunFile:
         with self._explained():
             if write:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                fresh = not path.exists()
                 self._db = sqlite3.connect(path, timeout=60)
-                self._refuse_foreign(fresh)
-                self._db.executescript(f"{_SCHEMA} PRAGMA application_id = {_APPLICATION};")
-            else:
-                self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
-                self._refuse_foreign(False)
+                self._make_or_refuse()
+                return
+            # Killed while it wrote, a run leaves a journal; only a writer may roll it back.
+            mode = "rw" if Path(f"{path}-journal").exists() else "ro"
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=60)
+            if not self._is_ours():
+                self._db.close()
+                raise sqlite3.DatabaseError("another program's database, or not begun")
 
     def __enter__(self) -> RunFile:
         return self
@@ -120,15 +122,27 @@ class RunFile:
         """Let go of the file."""
         self._db.close()
 
-    def _refuse_foreign(self, fresh: bool) -> None:
-        if not fresh and self._db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-            self._db.close()
-            raise sqlite3.DatabaseError("another program's database")
+    def _make_or_refuse(self) -> None:
+        """Tables and mark in one transaction: killed here, the file is as good as not there."""
+        self._db.execute("BEGIN IMMEDIATE")
+        if not self._is_ours():
+            if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                self._db.close()
+                raise sqlite3.DatabaseError("another program's database")
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
+        self._db.commit()
+
+    def _is_ours(self) -> bool:
+        return bool(self._db.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except sqlite3.OperationalError as error:
+            raise DataError(f"{self.path}: cannot be read or written now ({error})") from None
         except (sqlite3.DatabaseError, zlib.error, ValueError) as error:
             raise DataError(
                 f"{self.path}: not a run file, or damaged ({error}); move it away to start afresh"
@@ -199,11 +213,14 @@ def sole_writer(folder: Path) -> Iterator[None]:
         UsageError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(folder / "run.lock", timeout=0, isolation_level=None)) as lock:
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            raise UsageError(f"{folder}: another process works on this run; wait for it, or end it") from None
+    try:
+        lock = sqlite3.connect(folder / "run.lock", timeout=0, isolation_level=None)
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise DataError(f"{folder / 'run.lock'}: cannot be written ({error})") from None
+        raise UsageError(f"{folder}: another process works on this run; wait for it, or end it") from None
+    with closing(lock):
         yield
 
 
@@ -229,7 +246,7 @@ def data_fingerprint(
 ) -> str:
     """sha256 over every sample and the content of its files: a changed file is another run.
 
-    Contents are hashed once and remembered by path, size and modification time.
+    Contents are hashed once and remembered by path, size, inode and the times of modification and change.
     """
     files = sorted({p for s in samples for p in (s.image, s.mask, s.donor, s.donor_mask) if p is not None})
     contents = hash_files(files, workers, progress)
@@ -267,12 +284,12 @@ def _open_hashes(path: Path) -> sqlite3.Connection:
     """The remembered hashes; a damaged file is thrown away, since everything in it can be computed again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, hash TEXT NOT NULL)"
-    db = sqlite3.connect(path, timeout=60)
     try:
+        db = sqlite3.connect(path, timeout=60)
         db.execute(table)
         db.execute("SELECT count(path || stamp || hash) FROM hashes").fetchone()
-    except sqlite3.OperationalError:
-        raise
+    except sqlite3.OperationalError as error:
+        raise DataError(f"{path}: cannot be written ({error}); set IMDL_BENCH_CACHE to a folder of your own") from None
     except sqlite3.DatabaseError:
         db.close()
         path.unlink()

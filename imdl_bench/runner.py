@@ -64,7 +64,9 @@ def execute(plan: Plan, protocol: Protocol, options: Options, progress: Progress
         pool = ThreadPoolExecutor(options.workers, thread_name_prefix="imdl-bench")
         held.callback(pool.shutdown, wait=True, cancel_futures=True)
         jobs = [_start(cell, protocol, options, progress, held) for cell in plan.cells if cell.todo]
-        for decoded in _decode_ahead(plan, [job.writer.done for job in jobs], pool, options.workers):
+        with_truth = any(parse_metric(name).level == "pixel" for name in protocol.metrics)
+        done = [job.writer.done for job in jobs]
+        for decoded in _decode_ahead(plan, done, pool, options.workers, with_truth=with_truth):
             for job in jobs:
                 if decoded.sample.id not in job.writer.done:
                     _take(job, decoded, pool)
@@ -144,7 +146,9 @@ class Writer:
         self._committed = time.monotonic()
 
 
-def _decode_ahead(plan: Plan, done: Sequence[set[str]], pool: ThreadPoolExecutor, workers: int) -> Iterator[Decoded]:
+def _decode_ahead(
+    plan: Plan, done: Sequence[set[str]], pool: ThreadPoolExecutor, workers: int, *, with_truth: bool
+) -> Iterator[Decoded]:
     """Decode in threads, in order, never more than a few images ahead."""
     wanted = [
         (position, sample)
@@ -153,24 +157,24 @@ def _decode_ahead(plan: Plan, done: Sequence[set[str]], pool: ThreadPoolExecutor
     ]
     coming: deque[Future[Decoded]] = deque()
     for position, sample in wanted:
-        coming.append(pool.submit(_decode, plan.dataset, sample, position))
+        coming.append(pool.submit(_decode, plan.dataset, sample, position, with_truth=with_truth))
         if len(coming) > workers + 1:
             yield coming.popleft().result()
     while coming:
         yield coming.popleft().result()
 
 
-def _decode(dataset: Dataset, sample: Sample, position: int) -> Decoded:
+def _decode(dataset: Dataset, sample: Sample, position: int, *, with_truth: bool) -> Decoded:
     try:
         image = _read_only(sample.image)
-        truth, remark = dataset.read_truth(sample, image.shape[:2])
+        truth, remark = dataset.read_truth(sample, image.shape[:2]) if with_truth else (None, None)
         found = Decoded(sample, position, (image,), (truth,), (remark,) if remark else ())
         if dataset.card.input == "single":
             return found
         if sample.donor is None:
             raise ImageError(f"{sample.id}: a pair without its second image")
         donor = _read_only(sample.donor)
-        donor_truth, remark = dataset.read_donor_truth(sample, donor.shape[:2])
+        donor_truth = dataset.read_donor_truth(sample, donor.shape[:2])[0] if with_truth else None
         return replace(found, images=(image, donor), truths=(truth, donor_truth))
     except ImageError as error:
         return Decoded(sample, position, reason=str(error))

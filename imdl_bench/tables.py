@@ -72,7 +72,7 @@ def to_markdown(lines: Sequence[Line]) -> str:
         metrics, models, cells = _grid(part)
         head = f"| model | {' | '.join(metrics)} |\n|---|{'---:|' * len(metrics)}"
         body = [f"| {model} | {' | '.join(cells.get((model, m), '') for m in metrics)} |" for model in models]
-        parts.append("\n".join([f"**{title}**", "", head, *body]))
+        parts.append("\n".join([f"**{title}**", "", head, *body, *(f"\n{note}" for note in _notes(part))]))
     return "\n\n".join(parts)
 
 
@@ -93,6 +93,7 @@ def to_latex(lines: Sequence[Line]) -> str:
                     *(" & ".join(row) + r" \\" for row in rows),
                     "\\bottomrule",
                     "\\end{tabular}",
+                    *(f"% {note}" for note in _notes(part)),
                 ]
             )
         )
@@ -160,7 +161,19 @@ def _text_table(title: str, lines: list[Line]) -> str:
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     drawn = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     rule = "-" * max(map(len, drawn))
-    return "\n".join([title, rule, drawn[0], rule, *drawn[1:], rule])
+    return "\n".join([title, rule, drawn[0], rule, *drawn[1:], rule, *_notes(lines)])
+
+
+def _notes(lines: Sequence[Line]) -> list[str]:
+    """What a reader of the table must know about each run: failures, and its remarks."""
+    labels = _labels(lines)
+    notes: dict[str, list[str]] = {}
+    for line in {line.run: line for line in lines}.values():
+        if line.n_failed:
+            notes.setdefault(f"{line.n_failed} images failed", []).append(labels[line.run])
+        if line.remarks:
+            notes.setdefault(line.remarks, []).append(labels[line.run])
+    return [f"{', '.join(models)}: {note}" for note, models in notes.items()]
 
 
 def _seconds(line: Line) -> str:

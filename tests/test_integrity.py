@@ -242,3 +242,79 @@ def test_any_name_can_be_printed_anywhere(cli: Cli, tmp_path: Path, photo: np.nd
     PIL.Image.fromarray(photo[:64, :64]).save(name)
     done = cli("predict", "ela", name, "--out", tmp_path / "out", PYTHONIOENCODING="ascii")
     assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+def test_a_run_killed_while_its_file_is_made_goes_on(tmp_path: Path) -> None:
+    """Stopped at each statement in turn, the file can always be opened to write, and is never taken for a run."""
+    for stop_at in range(1, 12):
+        path = tmp_path / f"{stop_at}.sqlite"
+        code = (
+            "import os, sqlite3\nfrom pathlib import Path\nfrom imdl_bench import records\n"
+            "plain, count = sqlite3.connect, [0]\n"
+            "def trace(_):\n    count[0] += 1\n"
+            f"    if count[0] == {stop_at}: os.kill(os.getpid(), 9)\n"
+            "def connect(*a, **k):\n    db = plain(*a, **k)\n    db.set_trace_callback(trace)\n    return db\n"
+            f"records.sqlite3.connect = connect\nrecords.RunFile(Path({str(path)!r}), write=True)\n"
+        )
+        subprocess.run([sys.executable, "-c", code], check=False)
+        with RunFile(path, write=True) as file:
+            assert file.done() == set() and file.read_meta() == {}
+
+
+def test_a_kill_in_the_middle_of_a_commit_costs_nothing(with_plugin: Path, tmp_path: Path) -> None:
+    result = _run(with_plugin, tmp_path)
+    code = (
+        f"import os, sqlite3\ndb = sqlite3.connect({str(result.runs[0])!r})\n"
+        "db.execute('PRAGMA cache_size = 1')\ndb.execute('BEGIN IMMEDIATE')\n"
+        "db.execute('UPDATE rows SET reason = hex(randomblob(20000))')\nos.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert Path(f"{result.runs[0]}-journal").exists()
+    assert imdl_bench.leaderboard(tmp_path).lines == result.lines
+
+
+def test_one_run_in_two_places_counts_once(with_plugin: Path, tmp_path: Path) -> None:
+    import shutil
+
+    result = _run(with_plugin, tmp_path / "a")
+    shutil.copytree(tmp_path / "a/runs", tmp_path / "b/old")
+    both = imdl_bench.leaderboard(tmp_path / "a", tmp_path / "b")
+    assert both.lines == result.lines and "<table" in both._repr_html_()
+
+
+def test_one_damaged_run_hides_no_other(with_plugin: Path, tmp_path: Path, cli: Cli) -> None:
+    result = _run(with_plugin, tmp_path / "out")
+    (tmp_path / "out/runs/junk").mkdir()
+    (tmp_path / "out/runs/junk/run.sqlite").write_bytes(b"no database" * 1000)
+    done = cli("leaderboard", tmp_path / "out")
+    assert done.returncode == 1 and "junk" in done.stderr and len(done.stdout.splitlines()) == len(result.lines) + 1
+
+
+def test_a_limit_keeps_the_classes_in_proportion(with_plugin: Path, tmp_path: Path) -> None:
+    result = _run(with_plugin, tmp_path, limit=6)
+    rows = pd.read_csv(result.runs[0].with_name("rows.csv"))
+    assert rows["forged"].sum() == 4 and len(rows) == 6
+    assert "limited to 6 of 12" in repr(result)
+
+
+def test_masks_are_not_asked_for_where_no_pixel_is_scored(with_plugin: Path, tmp_path: Path) -> None:
+    path = with_plugin / "protocols/edits.yaml"
+    text = path.read_text()
+    path.write_text(text[: text.index("metrics:")] + "metrics: [image_auc]\n")
+    (with_plugin / "data/masks/01.png").write_text("no mask")
+    result = _run(with_plugin, tmp_path)
+    assert result.n_failed == 0 and result.lines[0].n == 12
+
+
+def test_nothing_is_written_before_all_data_is_there(with_plugin: Path, tmp_path: Path) -> None:
+    path = with_plugin / "protocols/edits.yaml"
+    path.write_text(path.read_text().replace("[{dataset: edits}]", "[{dataset: edits}, {dataset: columbia}]"))
+    with pytest.raises(DataError):
+        _run(with_plugin, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_built_in_set_is_not_made_in_a_users_folder(tmp_path: Path) -> None:
+    (tmp_path / "data/sample").mkdir(parents=True)
+    imdl_bench.run("quickstart", ["ela"], data=tmp_path / "data", out=tmp_path / "out", limit=4)
+    assert not list((tmp_path / "data/sample").iterdir())
