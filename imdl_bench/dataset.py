@@ -119,7 +119,7 @@ def load_dataset(
         raise DataError(f"{name}: nothing found under {folder}; run `imdl-bench check {name} --data {folder}`")
     _refuse_bad_ids(name, samples)
     module = catalog.dataset_module(name)
-    remarks = _count_remarks(card, folder, samples) if split == "full" and "full" not in card.splits else []
+    remarks = _count_remarks(card, samples) if split == "full" and "full" not in card.splits else []
     key = getattr(module, "split_key", splits.default_key)
     chosen, split_remarks = splits.select(samples, card, split, key, Path(split_file) if split_file else None)
     remarks += getattr(module, "remarks", lambda _: [])(folder)
@@ -181,7 +181,7 @@ def _refuse_bad_ids(name: str, samples: Sequence[Sample]) -> None:
         seen.add(sample.id)
 
 
-def _count_remarks(card: DatasetCard, folder: Path, samples: Sequence[Sample]) -> list[str]:
+def _count_remarks(card: DatasetCard, samples: Sequence[Sample]) -> list[str]:
     found = {
         "forged": sum(sample.forged for sample in samples),
         "pristine": sum(not sample.forged for sample in samples),
@@ -189,7 +189,7 @@ def _count_remarks(card: DatasetCard, folder: Path, samples: Sequence[Sample]) -
     expected = {"forged": card.expected.forged, "pristine": card.expected.pristine}
     return [
         f"{card.name}: {found[side]} of {count} {side} images found; to list them: imdl-bench check {card.name} "
-        f"--data {folder.name}"
+        "--data DIR"
         for side, count in expected.items()
         if count is not None and found[side] != count
     ]
