@@ -41,7 +41,6 @@ class Cell:
     spec: ModelSpec
     card: ModelCard
     folder: Path
-    key: RunKey
     todo: int
 
 
@@ -52,7 +51,6 @@ class Plan:
     dataset: Dataset
     samples: tuple[Sample, ...]
     cells: tuple[Cell, ...]
-    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +182,8 @@ def _open_cells(
     dataset, samples, remarks = loaded
     decoding = {"forged": dataset.forged, "size_mismatch": dataset.size_mismatch}
     content = records.data_fingerprint(samples, decoding, options.workers, progress)
-    cells = [_open_cell(protocol, line, spec, card, content, samples, options) for spec, card in models]
-    for cell in cells:
-        about = {"key": asdict(cell.key), "n_samples": len(samples), "protocol": protocol.model_dump(mode="json")}
-        about |= {"environment": records.environment(), "library": imdl_bench.__version__}
-        with RunFile(cell.folder / "run.sqlite", write=True) as file:
-            file.write_meta(about)
-            file.write_meta({"remarks": remarks}, replace=True)
-    return Plan(dataset, samples, tuple(cells), remarks)
+    cells = [_open_cell(protocol, line, spec, card, content, samples, remarks, options) for spec, card in models]
+    return Plan(dataset, samples, tuple(cells))
 
 
 def _open_cell(
@@ -201,6 +193,7 @@ def _open_cell(
     card: ModelCard,
     content: str,
     samples: Sequence[Sample],
+    remarks: Sequence[str],
     options: Options,
 ) -> Cell:
     rules = protocol.model_dump(mode="json", include={"metrics", "score", "pixels_of", "bootstrap"})
@@ -220,9 +213,13 @@ def _open_cell(
     )
     place = options.out / "runs" / protocol.name / _file_name(str(spec))
     folder = place / f"{line.dataset}-{_file_name(line.split)}-{key.hash}"
+    about = {"key": asdict(key), "n_samples": len(samples), "protocol": protocol.model_dump(mode="json")}
+    about |= {"environment": records.environment(), "library": imdl_bench.__version__}
     with RunFile(folder / "run.sqlite", write=True) as file:
+        file.write_meta(about)
+        file.write_meta({"remarks": remarks}, replace=True)
         done = file.done()
-    return Cell(spec, card, folder, key, sum(sample.id not in done for sample in samples))
+    return Cell(spec, card, folder, sum(sample.id not in done for sample in samples))
 
 
 def data_root(dataset: str, data: Path | str | Mapping[str, Path] | None) -> Path | None:
