@@ -61,6 +61,8 @@ def run(
     out: Path | str = "results",
     limit: int | None = None,
     device: str = "cpu",
+    precision: str = "float32",
+    accept_licence: bool = False,
     batch_size: int = 8,
     workers: int | None = None,
     seed: int = 0,
@@ -72,11 +74,14 @@ def run(
 
     Args:
         protocol: a name, or a YAML file of one's own.
-        models: ``NAME`` or ``NAME@WEIGHTS``; the protocol's own list by default.
+        models: ``NAME``, ``NAME@WEIGHTS`` or ``NAME:KEY=VALUE,KEY=VALUE@WEIGHTS`` (settings from the model's card);
+            the protocol's own list by default.
         data: folder that holds the data sets (``data/<name>`` or the data set itself), or a folder per name.
         out: ``runs/`` and ``leaderboards/`` are written below it.
         limit: at most so many samples per split, evenly spaced; the numbers say so in ``remarks``.
         device: where networks run.
+        precision: ``float32``, ``bfloat16`` or ``float16``, of networks.
+        accept_licence: you have read the licences of the weights that restrict their use, and may use them.
         batch_size: images of equal shape per call of ``predict``; moves no number.
         workers: threads that decode and score; moves no number.
         seed: of the bootstrap, and of random weights.
@@ -92,6 +97,8 @@ def run(
         out=Path(out).expanduser(),
         limit=limit,
         device=device,
+        precision=precision,
+        accept_licence=accept_licence,
         batch_size=batch_size,
         workers=records.default_workers() if workers is None else workers,
         seed=seed,

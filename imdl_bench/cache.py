@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import os
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imdl_bench.errors import DataError, UsageError
@@ -33,18 +34,47 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def download(url: str, max_bytes: int) -> bytes:
     """The content of an https address. Raises UsageError for other schemes, DataError where it cannot be had."""
+    return b"".join(_received(url, max_bytes))
+
+
+def download_file(url: str, path: Path, max_bytes: int, check: Callable[[Path], None]) -> None:
+    """Fetch an https address to a file, which is moved into place once it is whole and ``check`` has not raised.
+
+    Raises:
+        UsageError: another scheme. DataError: it cannot be had or written. And whatever ``check`` raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as file:
+            for part in _received(url, max_bytes):
+                file.write(part)
+        check(unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _received(url: str, max_bytes: int) -> Iterator[bytes]:
     if not url.startswith("https://"):
         raise UsageError(f"{url}: only https addresses are fetched")
+    size = 0
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
             if not answer.geturl().startswith("https://"):
                 raise DataError(f"{url}: leads to {answer.geturl()}, which is not https")
-            content: bytes = answer.read(max_bytes + 1)
+            promised = answer.headers.get("Content-Length")
+            while part := answer.read(1 << 20):
+                size += len(part)
+                if size > max_bytes:
+                    raise DataError(f"{url}: larger than the {max_bytes} bytes expected; not taken")
+                yield part
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{url}: cannot be fetched ({error})") from None
-    if len(content) > max_bytes:
-        raise DataError(f"{url}: larger than the {max_bytes} bytes expected; not taken")
-    return content
+    if promised is not None and promised.isdecimal() and size < int(promised):
+        raise DataError(f"{url}: {size} of {promised} bytes came; try again")
 
 
 def sha256(content: bytes) -> str:

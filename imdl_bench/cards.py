@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imdl_bench.errors import CardError, nearest
 from imdl_bench.images import SizePolicy
+
+UNTRAINED = "random"  # the weights of a network that has learned nothing, in commands and tables
 
 # names become file names
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -21,26 +23,67 @@ class _Card(BaseModel):
 
 
 class WeightsCard(_Card):
-    """One set of weights of a model: where it comes from, under which licence, trained on what."""
+    """One set of weights of a model: where it comes from, under which licence, trained on what.
 
-    files: list[str] = []
-    url: str | None = None
-    sha256: list[str] = []
+    ``url``, ``sha256`` and ``git_blob`` have one entry per file, or are empty where unknown. A ``git_blob`` is the id
+    that git gives a file's content: SHA-1 over ``blob <size>\\0`` and the content.
+    """
+
+    files: list[str] = Field(min_length=1)
+    url: list[str] = []
+    sha256: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = []
+    git_blob: list[Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]] = []
+    page: str = ""
     licence: str
+    must_accept: bool = Field(False, description="the licence restricts use: shown, and accepted before a download")
     trained_on: list[str] = []
+    notes: str = ""
+
+    @model_validator(mode="after")
+    def _one_entry_per_file(self) -> WeightsCard:
+        for key in ("url", "sha256", "git_blob"):
+            if len(getattr(self, key)) not in (0, len(self.files)):
+                raise ValueError(f"{key} has {len(getattr(self, key))} entries for {len(self.files)} files")
+        return self
+
+
+class SettingCard(_Card):
+    """A choice that a model offers, such as a smaller backbone; written ``NAME:KEY=VALUE`` behind ``--model``."""
+
+    about: str
+    default: Any
+    choices: list[Any] = Field([], description="allowed values; empty where anything of the default's type is")
+
+
+class SizeCard(_Card):
+    """What a network sees: the photograph at its own size, or resized to ``height`` x ``width``."""
+
+    rule: Literal["native", "fixed"] = "native"
+    height: int | None = None
+    width: int | None = None
+    least: int = 1  # smallest side it takes, in pixels
 
 
 class ModelCard(_Card):
-    """``models/<name>/card.yaml``."""
+    """``models/<name>/card.yaml``. ``weights`` is absent for methods that have none, empty where none are public."""
 
     name: Name
     title: str
     entry: str = Field(pattern=r"^\w+:\w+$", description="module:callable inside the model's folder")
     input: Literal["single", "pair"] = "single"
     outputs: list[Literal["mask", "score"]] = Field(min_length=1)
+    size: SizeCard = SizeCard()
     paper: str
     notes: str = ""
-    weights: dict[str, WeightsCard] = {}
+    settings: dict[str, SettingCard] = {}
+    weights: dict[Name, WeightsCard] | None = None
+
+    @field_validator("weights")
+    @classmethod
+    def _random_is_taken(cls, weights: dict[str, WeightsCard] | None) -> dict[str, WeightsCard] | None:
+        if weights and UNTRAINED in weights:
+            raise ValueError(f"{UNTRAINED!r} means random weights; choose another name")
+        return weights
 
 
 class MaskCard(_Card):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from imdl_bench.cards import CardT, DatasetCard, ModelCard, Protocol, read_card
 from imdl_bench.errors import CardError, ImdlBenchError, UsageError, nearest
+from imdl_bench.model_spec import ModelSpec, checked_settings
 from imdl_bench.types import Model, PairModel, Sample
+from imdl_bench.weights import Weights, find_weights
 
 
 def extra_roots() -> list[str]:
@@ -71,26 +73,47 @@ def load_protocol(name: str | Path) -> Protocol:
     return _named(card_path("protocols", str(name)), Protocol)
 
 
-def load_model(name: str, weights: str | None = None, *, device: str = "cpu", seed: int = 0) -> Model | PairModel:
+def load_model(
+    name: str,
+    weights: str | Path | Mapping[str, Any] | Weights | None = None,
+    *,
+    device: str = "cpu",
+    seed: int = 0,
+    precision: str = "float32",
+    settings: Mapping[str, Any] | None = None,
+    accept_licence: bool = False,
+) -> Model | PairModel:
     """Build a model, ready to ``predict``.
 
     Args:
         name: as in :func:`list_models`.
-        weights: a name from the card; models without weights (the classical baselines) take none.
+        weights: a name from the card, ``"random"``, ``"official:PATH"`` (a file or folder in the authors' own layout),
+            a ``.safetensors`` file that imdl-bench wrote, or a dict of official keys with arrays or tensors. Models
+            without weights (the classical baselines) take none.
         device: where a network runs; models without weights always run on the CPU.
-        seed: of random weights; without meaning for models that have none.
+        seed: of random weights.
+        precision: ``float32``, ``bfloat16`` or ``float16``; networks only.
+        settings: choices that the card offers, such as ``{"backbone": "resnet50"}``; its defaults otherwise.
+        accept_licence: you have read the licence of the weights, which restricts their use, and may use them.
 
     Raises:
-        UsageError: unknown name, weights for a model that has none, or a model that cannot be built.
+        UsageError: unknown name, setting or weights, weights for a model that has none, weights that do not fit (every
+            missing and extra key and wrong shape is listed), or a model that cannot be built.
+        DataError: a file of weights is not what the card says.
         CardError: the card's ``entry`` cannot be imported.
     """
     card = model_card(name)
-    build = model_entry(name)
-    if weights is not None and not card.weights:
+    chosen = checked_settings(card, settings or {})
+    arguments: dict[str, Any] = {"settings": chosen} if card.settings else {}
+    if card.weights is not None:
+        if not isinstance(weights, Weights):
+            weights = find_weights(card, weights, seed=seed, accept_licence=accept_licence)
+        arguments = {"weights": weights, "device": device, "precision": precision, "settings": chosen}
+    elif weights is not None:
         raise UsageError(f"{name} has no weights: write --model {name}, not {name}@{weights}")
-    settings = {"weights": weights, "device": device, "seed": seed} if card.weights else {}
+    build = model_entry(name)
     try:
-        model: Model | PairModel = build(**settings)
+        model: Model | PairModel = build(**arguments)
     except ImdlBenchError:
         raise
     except Exception as error:
@@ -98,6 +121,26 @@ def load_model(name: str, weights: str | None = None, *, device: str = "cpu", se
     if not callable(getattr(model, "predict", None)):
         raise CardError(f"{card_path('models', name)}: entry {card.entry!r} has no method predict")
     return model
+
+
+def convert_weights(model: str, out: Path, *, seed: int = 0, accept_licence: bool = False) -> None:
+    """Write the weights of ``NAME@WEIGHTS`` as one safetensors file that says where they come from.
+
+    Raises:
+        UsageError: as :func:`load_model`, or a file name that does not end in ``.safetensors``.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: the file's name must end in .safetensors, so that it is known for what it is")
+    written = ModelSpec.parse(model)
+    card = model_card(written.name)
+    if card.weights is None:
+        raise UsageError(f"{card.name} has no weights")
+    spec = written.checked(card)
+    weights = find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence)
+    network: Any = load_model(spec.name, weights, settings=dict(spec.settings))
+    if not hasattr(network, "save_weights"):
+        raise UsageError(f"{card.name}: its weights cannot be converted, it is no TorchModel")
+    network.save_weights(out, weights)
 
 
 def model_entry(name: str) -> Callable[..., Any]:

@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"imdl-bench {imdl_bench.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_list, _add_show, _add_check, _add_predict, _add_run, _add_leaderboard):
+    for add in (_add_list, _add_show, _add_check, _add_predict, _add_run, _add_leaderboard, _add_weights):
         add(commands)
     return parser
 
@@ -143,26 +143,46 @@ def _check(options: argparse.Namespace) -> int:
     return DONE if report.ok else FAILURES
 
 
+MODEL_HELP = "NAME, NAME@WEIGHTS or NAME:KEY=VALUE,KEY=VALUE@WEIGHTS (settings and weights: `show NAME`)"
+
+
+def _add_model_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="cpu", help="where networks run: cpu, cuda, cuda:1")
+    command.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32",
+                         help="arithmetic of networks")  # fmt: skip
+    command.add_argument("--accept-licence", action="store_true",
+                         help="you have read the licence of the weights and may use them")  # fmt: skip
+
+
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("predict", help="masks and scores of single photographs", description=(
         "For each IMAGE writes to --out: NAME.mask.png (16 bit, 65535 = forged), NAME.overlay.png (the photograph with "
-        "the mask over it, for the eye) and NAME.json (score, settings, versions). A file that cannot be read is "
+        "the mask over it, for the eye) and NAME.json (score, settings, versions); of a pair model also "
+        "NAME.donor_mask.png and NAME.donor_overlay.png. A file that cannot be read is "
         "reported, the others go on, and the exit code is 1."))  # fmt: skip
-    command.add_argument("model", metavar="MODEL", help="NAME or NAME@WEIGHTS")
+    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
-    command.add_argument("--out", metavar="DIR", type=Path, required=True)
-    command.add_argument("--device", default="cpu")
-    command.add_argument("--seed", metavar="N", type=_seed, default=0)
+    command.add_argument("--donor", metavar="IMAGE", action="append", default=[], type=Path, dest="donors",
+                         help="second image of a pair model, once for each IMAGE, in order")  # fmt: skip
+    command.add_argument("--weights", metavar="WEIGHTS",
+                         help="a name from the card, random, official:PATH or FILE.safetensors")  # fmt: skip
+    command.add_argument("--out", metavar="DIR", type=Path, default=Path("predictions"))
+    _add_model_options(command)
+    command.add_argument("--seed", metavar="N", type=_seed, default=0, help="of random weights")
     command.set_defaults(command=_predict, on_interrupt="What was written is whole.")
 
 
 def _predict(options: argparse.Namespace) -> int:
     from imdl_bench.predict import predict_files
 
+    if options.weights is not None and "@" in options.model:
+        raise UsageError(f"{options.model} and --weights {options.weights}: give the weights once")
+    model = options.model if options.weights is None else f"{options.model}@{options.weights}"
     failures = 0
     for path, outcome in predict_files(
-        options.model, options.images, options.out, device=options.device, seed=options.seed
-    ):
+        model, options.images, options.out, donors=options.donors, device=options.device, precision=options.precision,
+        seed=options.seed, accept_licence=options.accept_licence,
+    ):  # fmt: skip
         failures += isinstance(outcome, str)
         print(f"{path}: {outcome}" if isinstance(outcome, str) else f"{path} -> {outcome}")
     return FAILURES if failures else DONE
@@ -176,7 +196,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "the same command is given again; a finished one is returned at once. Images that cannot be scored are "
         "recorded with their reason, and the exit code is 1."))  # fmt: skip
     command.add_argument("protocol", metavar="PROTOCOL", help="a name from `list protocols`, or a YAML file")
-    command.add_argument("--model", metavar="NAME[@WEIGHTS]", action="append", default=[])
+    command.add_argument("--model", metavar="MODEL", action="append", default=[], help=MODEL_HELP)
     command.add_argument("--data", metavar="[NAME=]DIR", action="append", default=[],
                          help="folder that holds the data sets, or one data set's own folder (repeatable)")  # fmt: skip
     command.add_argument("--dataset", metavar="NAME", action="append", default=[], help="only this part of PROTOCOL")
@@ -184,7 +204,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
                          help="list to use in place of the published one of data set NAME")  # fmt: skip
     command.add_argument("--out", metavar="DIR", type=Path, default=Path("results"))
     command.add_argument("--limit", metavar="N", type=_positive, help="at most N samples per split, evenly spaced")
-    command.add_argument("--device", default="cpu", help="where networks run: cpu, cuda, cuda:1")
+    _add_model_options(command)
     command.add_argument("--batch-size", metavar="N", type=_positive, default=8)
     command.add_argument("--workers", metavar="N", type=_positive, help="threads that decode and score")
     command.add_argument("--seed", metavar="N", type=_seed, default=0, help="of the bootstrap and of random weights")
@@ -209,7 +229,8 @@ def _run(options: argparse.Namespace) -> int:
         protocol = protocol.model_copy(update={"data": chosen})
     result = run(
         protocol, options.model, _data(options.data),
-        out=options.out, limit=options.limit, device=options.device, batch_size=options.batch_size,
+        out=options.out, limit=options.limit, device=options.device, precision=options.precision,
+        accept_licence=options.accept_licence, batch_size=options.batch_size,
         workers=options.workers, seed=options.seed, split_files=_named_paths(options.split_file, "--split-file"),
         timing=options.timing, progress=not options.quiet,
     )  # fmt: skip
@@ -255,6 +276,42 @@ def _leaderboard(options: argparse.Namespace) -> int:
     else:
         print(text, end="")
     return FAILURES if left_out else DONE
+
+
+def _add_weights(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("weights", help="fetch weights, or convert them to safetensors", description=(
+        "fetch downloads a set of weights that the model's card names, verifies it and prints where it lies; convert "
+        "writes any weights that --model takes as one safetensors file with its provenance."))  # fmt: skip
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    fetch = actions.add_parser("fetch", help="download and verify, for machines that will have no network")
+    fetch.add_argument("model", metavar="NAME@WEIGHTS")
+    fetch.add_argument("--accept-licence", action="store_true")
+    fetch.set_defaults(command=_fetch_weights)
+    convert = actions.add_parser("convert", help="write one safetensors file with its provenance")
+    convert.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    convert.add_argument("--out", metavar="FILE.safetensors", type=Path, required=True)
+    convert.add_argument("--accept-licence", action="store_true")
+    convert.add_argument("--seed", metavar="N", type=_seed, default=0, help="of random weights")
+    convert.set_defaults(command=_convert_weights)
+
+
+def _fetch_weights(options: argparse.Namespace) -> int:
+    from imdl_bench.weights import fetch_weights
+
+    name, _, weights = options.model.partition("@")
+    card = catalog.model_card(name)
+    if weights not in (card.weights or {}):
+        known = ", ".join(card.weights or {}) or "none"
+        raise UsageError(f"{options.model}: the card of {name} has these weights: {known}")
+    for path in fetch_weights(card, weights, accept_licence=options.accept_licence):
+        print(path)
+    return DONE
+
+
+def _convert_weights(options: argparse.Namespace) -> int:
+    catalog.convert_weights(options.model, options.out, seed=options.seed, accept_licence=options.accept_licence)
+    print(f"written: {options.out}")
+    return DONE
 
 
 def _data(given: Sequence[str]) -> Path | dict[str, Path] | None:

@@ -18,6 +18,8 @@ from imdl_bench.metrics.summary import ScoredRows, summarize
 from imdl_bench.records import Row, RunFile, RunKey
 from imdl_bench.types import DONOR
 
+KEY_COLUMNS = ("protocol", "version", "model", "weights", "precision", "device", "dataset", "split", "seed")
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -27,6 +29,8 @@ class Line:
     version: int
     model: str
     weights: str
+    precision: str
+    device: str
     dataset: str
     split: str
     distortion: str
@@ -93,21 +97,19 @@ def _read_run(path: Path) -> list[Line] | str:
 
 
 def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFile) -> list[Line]:
-    key, protocol = meta["key"], meta["protocol"]
+    known, protocol = _run_key(meta["key"], file.path), meta["protocol"]
     metrics = [parse_metric(name) for name in protocol["metrics"]]
     scored = _scored_rows([row for row in rows if row.status == "ok"], metrics, file.pool(), protocol["pixels_of"])
     if needs_histogram(metrics) and scored.pool.histogram[:4].sum() != scored.totals[:, :2].sum():
         raise DataError(f"{file.path}: pooled scores and rows disagree; delete the run and make it again")
-    numbers = summarize(
-        scored, metrics, score_rule=protocol["score"], resamples=protocol["bootstrap"], seed=key["seed"]
-    )
+    numbers = summarize(scored, metrics, score_rule=protocol["score"], resamples=protocol["bootstrap"], seed=known.seed)
     timed = [row.seconds for row in images if row.seconds is not None]
     common = {
-        **{name: key[name] for name in ("protocol", "version", "model", "weights", "dataset", "split", "seed")},
+        **{name: getattr(known, name) for name in KEY_COLUMNS},
         "distortion": "none",
         "n_failed": sum(row.status == "failed" for row in images),
         "seconds_per_image": sum(timed) / len(timed) if timed else math.nan,
-        "run": RunKey(**key).hash,
+        "run": known.hash,
         "library_version": meta["library"],
         "remarks": "; ".join(meta["remarks"]),
     }
@@ -124,6 +126,13 @@ def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFi
         )
         for metric, number in zip(metrics, numbers, strict=True)
     ]
+
+
+def _run_key(key: dict[str, Any], path: Path) -> RunKey:
+    try:
+        return RunKey(**key)
+    except TypeError:
+        raise DataError(f"{path}: was made by another version of imdl-bench; make the run again") from None
 
 
 def _scored_rows(rows: list[Row], metrics: list[Metric], pool: ScorePool, pixels_of: str) -> ScoredRows:

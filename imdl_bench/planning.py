@@ -12,26 +12,21 @@ from imdl_bench.cards import DataLine, ModelCard, Protocol
 from imdl_bench.dataset import Dataset, load_dataset
 from imdl_bench.errors import UsageError, nearest
 from imdl_bench.metrics.names import Metric, parse_metric
+from imdl_bench.model_spec import ModelSpec
 from imdl_bench.records import RunFile, RunKey
 from imdl_bench.types import Sample
+from imdl_bench.weights import Weights, find_weights
 
 Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """``NAME`` or ``NAME@WEIGHTS`` as a user writes it."""
+class _Contender:
+    """A model that takes part, with its weights found and verified."""
 
-    name: str
-    weights: str | None
-
-    @classmethod
-    def parse(cls, text: str) -> ModelSpec:
-        name, _, weights = text.partition("@")
-        return cls(name, weights or None)
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.weights}" if self.weights else self.name
+    spec: ModelSpec
+    card: ModelCard
+    weights: Weights | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +35,7 @@ class Cell:
 
     spec: ModelSpec
     card: ModelCard
+    weights: Weights | None
     folder: Path
     todo: int
 
@@ -55,11 +51,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run is done; only ``seed`` (of the bootstrap), ``limit`` and ``split_files`` move numbers."""
+    """How a run is done.
+
+    ``seed`` (of the bootstrap and of random weights), ``limit`` and ``split_files`` move numbers; ``precision`` and the
+    kind of ``device`` move them by a hair.
+    """
 
     out: Path = Path("results")
     limit: int | None = None
     device: str = "cpu"
+    precision: str = "float32"
+    accept_licence: bool = False
     batch_size: int = 8
     workers: int = field(default_factory=records.default_workers)
     seed: int = 0
@@ -91,17 +93,18 @@ def plan_run(
             raise UsageError(
                 f"a split file is given for {name!r}, which {protocol.name} does not use{nearest(name, used)}"
             )
-    specs = list(dict.fromkeys(ModelSpec.parse(text) for text in (models or protocol.models)))
+    written = [ModelSpec.parse(text) for text in (models or protocol.models)]
+    specs = list(dict.fromkeys(spec.checked(catalog.model_card(spec.name)) for spec in written))
     cards = [catalog.model_card(spec.name) for spec in specs]
     for line in protocol.data:
         for card in cards:
             _refuse_mismatch(protocol, line, card, metrics)
-    pairs = list(zip(specs, cards, strict=True))
+    contenders = [_Contender(spec, card, _find_weights(spec, card, options)) for spec, card in zip(specs, cards, strict=True)]  # fmt: skip  # noqa: E501
     for spec in specs:
         catalog.model_entry(spec.name)
     loaded = [_load_line(protocol, line, data, options) for line in protocol.data]
     return [
-        _open_cells(protocol, line, pairs, found, options, progress)
+        _open_cells(protocol, line, contenders, found, options, progress)
         for line, found in zip(protocol.data, loaded, strict=True)
     ]
 
@@ -118,6 +121,14 @@ def _metrics(protocol: Protocol) -> list[Metric]:
         if line in lines[:place]:
             raise UsageError(f"{protocol.name}: {'/'.join(line)} is listed twice; make two protocols of it")
     return metrics
+
+
+def _find_weights(spec: ModelSpec, card: ModelCard, options: Options) -> Weights | None:
+    if card.weights is not None:
+        return find_weights(card, spec.weights, seed=options.seed, accept_licence=options.accept_licence)
+    if spec.weights is not None:
+        raise UsageError(f"{spec.name} has no weights: write --model {spec.name}, not {spec}")
+    return None
 
 
 def _refuse_mismatch(protocol: Protocol, line: DataLine, card: ModelCard, metrics: Sequence[Metric]) -> None:
@@ -174,7 +185,7 @@ def _evenly(samples: Sequence[Sample], limit: int) -> tuple[Sample, ...]:
 def _open_cells(
     protocol: Protocol,
     line: DataLine,
-    models: Sequence[tuple[ModelSpec, ModelCard]],
+    contenders: Sequence[_Contender],
     loaded: tuple[Dataset, tuple[Sample, ...], tuple[str, ...]],
     options: Options,
     progress: Progress,
@@ -182,28 +193,31 @@ def _open_cells(
     dataset, samples, remarks = loaded
     decoding = {"forged": dataset.forged, "size_mismatch": dataset.size_mismatch}
     content = records.data_fingerprint(samples, decoding, options.workers, progress)
-    cells = [_open_cell(protocol, line, spec, card, content, samples, remarks, options) for spec, card in models]
+    cells = [_open_cell(protocol, line, each, content, samples, remarks, options) for each in contenders]
     return Plan(dataset, samples, tuple(cells))
 
 
 def _open_cell(
     protocol: Protocol,
     line: DataLine,
-    spec: ModelSpec,
-    card: ModelCard,
+    contender: _Contender,
     content: str,
     samples: Sequence[Sample],
     remarks: Sequence[str],
     options: Options,
 ) -> Cell:
+    spec, card, weights = contender.spec, contender.card, contender.weights
     rules = protocol.model_dump(mode="json", include={"metrics", "score", "pixels_of", "bootstrap"})
     key = RunKey(
         protocol=protocol.name,
         version=protocol.version,
         rules=rules | {"keep": line.keep},
-        model=spec.name,
+        model=spec.model,
         model_code=catalog.fingerprint("models", spec.name),
-        weights=spec.weights or "",
+        weights=weights.label if weights else "",
+        weights_content=weights.identity if weights else "",
+        precision=options.precision if weights else "",
+        device=options.device.partition(":")[0] if weights else "",
         dataset=line.dataset,
         split=line.split,
         data=content,
@@ -211,15 +225,18 @@ def _open_cell(
         scoring=records.SCORING_VERSION,
         libraries=records.pixel_libraries(),
     )
-    place = options.out / "runs" / protocol.name / _file_name(str(spec))
+    place = options.out / "runs" / protocol.name / _file_name(f"{spec.model}@{key.weights}" if weights else spec.model)
     folder = place / f"{line.dataset}-{_file_name(line.split)}-{key.hash}"
     about = {"key": asdict(key), "n_samples": len(samples), "protocol": protocol.model_dump(mode="json")}
     about |= {"environment": records.environment(), "library": imdl_bench.__version__}
+    if weights is not None:
+        about["weights"] = {"licence": weights.licence, "trained_on": weights.trained_on}
+        remarks = (*remarks, f"untrained: random weights, seed {weights.seed}") if weights.untrained else remarks
     with RunFile(folder / "run.sqlite", write=True) as file:
         file.write_meta(about)
         file.write_meta({"remarks": remarks}, replace=True)
         done = file.done()
-    return Cell(spec, card, folder, sum(sample.id not in done for sample in samples))
+    return Cell(spec, card, weights, folder, sum(sample.id not in done for sample in samples))
 
 
 def data_root(dataset: str, data: Path | str | Mapping[str, Path] | None) -> Path | None:

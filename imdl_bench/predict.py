@@ -17,41 +17,62 @@ from imdl_bench.batching import predict_each
 from imdl_bench.cache import write_atomically
 from imdl_bench.errors import ImageError, UsageError
 from imdl_bench.images import read_image
-from imdl_bench.planning import ModelSpec
+from imdl_bench.model_spec import ModelSpec
 from imdl_bench.types import Image, Prediction
+from imdl_bench.weights import Weights, find_weights
 
 OVERLAY_SIDE = 1600
 
 
 def predict_files(
-    model: str, images: Sequence[Path], out: Path, *, device: str = "cpu", seed: int = 0
+    model: str,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    donors: Sequence[Path] = (),
+    device: str = "cpu",
+    precision: str = "float32",
+    seed: int = 0,
+    accept_licence: bool = False,
 ) -> Iterator[tuple[Path, Path | str]]:
     """Predict each file and write ``NAME.mask.png``, ``NAME.overlay.png`` and ``NAME.json`` to ``out``.
+
+    Of a pair model, the second images are ``donors``, one for each image, and ``NAME.donor_mask.png`` and
+    ``NAME.donor_overlay.png`` are written too.
 
     Yields per file the JSON's path, or the reason why there is none. NAME is the file's name without suffix, with the
     suffix where two files would collide, and numbered where they still do.
 
     Raises:
-        UsageError: no such model or weights, or a model that takes pairs.
+        UsageError: no such model, settings or weights, or not one donor for each image of a pair model.
     """
-    spec = ModelSpec.parse(model)
-    card = catalog.model_card(spec.name)
-    if card.input == "pair":
-        raise UsageError(f"{spec.name} takes pairs of images; predict takes one image at a time")
-    predict = catalog.load_model(spec.name, spec.weights, device=device, seed=seed).predict
+    written = ModelSpec.parse(model)
+    card = catalog.model_card(written.name)
+    spec = written.checked(card)
+    if card.input == "pair" and len(donors) != len(images):
+        raise UsageError(f"{spec.name} takes pairs: {len(images)} images need as many donors, {len(donors)} are given")
+    if card.input == "single" and donors:
+        raise UsageError(f"{spec.name} takes one image at a time, no donors")
+    weights = spec.weights if card.weights is None else find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence)  # fmt: skip  # noqa: E501
+    settings: dict[str, object] = {"model": spec.model, **records.pixel_libraries()}
+    if isinstance(weights, Weights):
+        settings |= {"weights": weights.label, "weights_sha256": weights.identity, "trained_on": weights.trained_on}
+        settings |= {"untrained": weights.untrained, "device": device, "precision": precision}
+    predict = catalog.load_model(
+        spec.name, weights, device=device, precision=precision, settings=dict(spec.settings)
+    ).predict
     out.mkdir(parents=True, exist_ok=True)
-    for path, name in zip(images, output_names(images), strict=True):
+    for place, (path, name) in enumerate(zip(images, output_names(images), strict=True)):
         try:
-            image = read_image(path)
+            inputs = [read_image(file) for file in (path, *donors[place : place + 1])]
         except ImageError as error:
             yield path, str(error).removeprefix(f"{path}: ")
             continue
-        prediction = predict_each(predict, [image], outputs=card.outputs)[0]
+        prediction = predict_each(predict, *([image] for image in inputs), outputs=card.outputs)[0]
         if isinstance(prediction, str):
             yield path, prediction
             continue
-        settings = {"model": str(spec), "device": device if card.weights else "cpu", "seed": seed}
-        yield path, _write(out / name, path, image, prediction, settings | records.pixel_libraries())
+        yield path, _write(out / name, inputs, prediction, settings)
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
@@ -83,20 +104,29 @@ def overlay(image: Image, mask: NDArray[np.float32]) -> NDArray[np.uint8]:
     return shown
 
 
-def _write(place: Path, path: Path, image: Image, prediction: Prediction, settings: dict[str, object]) -> Path:
-    about: dict[str, object] = {"image": str(path), "height": image.shape[0], "width": image.shape[1]}
-    about["score"] = prediction.score
+def _write(place: Path, images: Sequence[Image], prediction: Prediction, settings: dict[str, object]) -> Path:
+    about: dict[str, object] = _about(images[0]) | {"score": prediction.score}
     if prediction.mask is not None:
-        mask = prediction.mask
-        about |= {"mask_mean": float(mask.mean(dtype=np.float64)), "mask_max": float(mask.max())}
-        about["mask"], about["overlay"] = f"{place.name}.mask.png", f"{place.name}.overlay.png"
-        write_atomically(place.with_name(f"{place.name}.mask.png"), _png(np.rint(mask * 65535.0).astype(np.uint16)))
-        step = max(1, -(-max(mask.shape) // OVERLAY_SIDE))
-        shown = overlay(Image(image[::step, ::step]), mask[::step, ::step])
-        write_atomically(place.with_name(f"{place.name}.overlay.png"), _png(shown))
+        about |= _write_mask(place, "", images[0], prediction.mask)
+    if prediction.donor_mask is not None:
+        about["donor"] = _about(images[1]) | _write_mask(place, "donor_", images[1], prediction.donor_mask)
     written = place.with_name(f"{place.name}.json")
     write_atomically(written, (json.dumps(about | {"settings": settings}, indent=1) + "\n").encode())
     return written
+
+
+def _about(image: Image) -> dict[str, object]:
+    return {"image": str(image.path), "height": image.shape[0], "width": image.shape[1]}
+
+
+def _write_mask(place: Path, role: str, image: Image, mask: NDArray[np.float32]) -> dict[str, object]:
+    files = {kind: place.with_name(f"{place.name}.{role}{kind}.png") for kind in ("mask", "overlay")}
+    write_atomically(files["mask"], _png(np.rint(mask * 65535.0).astype(np.uint16)))
+    step = max(1, -(-max(mask.shape) // OVERLAY_SIDE))
+    shown = overlay(Image(image[::step, ::step]), mask[::step, ::step])
+    write_atomically(files["overlay"], _png(shown))
+    means = {"mask_mean": float(mask.mean(dtype=np.float64)), "mask_max": float(mask.max())}
+    return means | {kind: file.name for kind, file in files.items()}
 
 
 def _png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:

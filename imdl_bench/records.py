@@ -51,6 +51,9 @@ class RunKey:
     model: str
     model_code: str
     weights: str
+    weights_content: str
+    precision: str
+    device: str
     dataset: str
     split: str
     data: str

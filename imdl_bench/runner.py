@@ -78,7 +78,10 @@ def execute(plan: Plan, protocol: Protocol, options: Options, progress: Progress
 
 def _start(cell: Cell, protocol: Protocol, options: Options, progress: Progress, held: ExitStack) -> Job:
     held.enter_context(records.sole_writer(cell.folder))
-    model = catalog.load_model(cell.spec.name, cell.spec.weights, device=options.device, seed=options.seed)
+    model = catalog.load_model(
+        cell.spec.name, cell.weights,
+        device=options.device, precision=options.precision, settings=dict(cell.spec.settings),
+    )  # fmt: skip
     metrics = [parse_metric(name) for name in protocol.metrics]
     writer = Writer(cell.folder / "run.sqlite", metrics, protocol.pixels_of == "all", progress)
     held.callback(writer.close)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from imdl_bench.cache import write_atomically
+from imdl_bench.cards import UNTRAINED
 from imdl_bench.leaderboard import Line
 from imdl_bench.metrics.names import parse_metric
 from imdl_bench.metrics.pixel import has_own_value
@@ -34,7 +35,8 @@ def export_rows(run: Path, *, timing: bool) -> list[Path]:
         meta, rows = file.read_meta(), file.rows()
     metrics = [parse_metric(name) for name in meta["protocol"]["metrics"]]
     own = [(place, metric.name) for place, metric in enumerate(metrics) if has_own_value(metric)]
-    table: list[dict[str, Any]] = [_exported(row, own, timing=timing) for row in rows]
+    remark = ("untrained: random weights",) if meta["key"]["weights"] == UNTRAINED else ()
+    table: list[dict[str, Any]] = [_exported(row, own, remark, timing=timing) for row in rows]
     written = [run.with_name("rows.csv")]
     write_atomically(written[0], _csv(table).encode())
     if importlib.util.find_spec("pyarrow") is not None:
@@ -100,10 +102,10 @@ def to_latex(lines: Sequence[Line]) -> str:
     return "\n\n".join(parts)
 
 
-def _exported(row: Row, own: Sequence[tuple[int, str]], *, timing: bool) -> dict[str, Any]:
+def _exported(row: Row, own: Sequence[tuple[int, str]], remark: tuple[str, ...], *, timing: bool) -> dict[str, Any]:
     values = np.frombuffer(row.values, "<f8") if row.values else None
     table = {name: getattr(row, name) for name in ROW_COLUMNS}
-    table |= {"warnings": "; ".join(row.warnings), "seconds": row.seconds if timing else None}
+    table |= {"warnings": "; ".join(remark + row.warnings), "seconds": row.seconds if timing else None}
     table |= {
         name: None if values is None or math.isnan(values[place]) else float(values[place]) for place, name in own
     }
@@ -132,7 +134,8 @@ def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
 
 
 def _label(line: Line) -> str:
-    return f"{line.model}@{line.weights}" if line.weights else line.model
+    untrained = " (untrained)" if line.weights == UNTRAINED else ""
+    return f"{line.model}@{line.weights}{untrained}" if line.weights else line.model
 
 
 def _grid(lines: Sequence[Line]) -> tuple[list[str], list[str], dict[tuple[str, str], str]]:

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from plugin_folder import write_edits, write_model, write_text
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # workers that each take all cores for a network wait for one another
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -12,6 +12,8 @@ LAYERS = [
     {"types", "errors", "cache", "memory"},
     {"images", "layouts"},
     {"cards", "metrics"},
+    {"model_spec", "weights", "checkpoint"},
+    {"torch_model"},
     {"batching", "catalog"},
     {"splits", "dataset", "records"},
     {"check", "planning"},
@@ -21,7 +23,8 @@ LAYERS = [
     {"benchmark"},
     {"cli", "__main__", "__init__"},
 ]
-FOR_PLUGINS = {"types", "errors", "images", "layouts"}
+FOR_PLUGINS = {"types", "errors", "images", "layouts", "torch_model"}
+WITH_TORCH = {"torch_model", "checkpoint"}
 SHARED_NAMING = {("casia", "casia_v1"), ("casia", "casia_v2"), ("casia_d", "casia_v1"), ("casia_d", "casia_v2"),
                  ("casia_d", "casia"), ("casia_pairs", "casia_v1"), ("casia_pairs", "casia_v2"),
                  ("defacto84k", "defacto12k")}  # fmt: skip
@@ -79,6 +82,15 @@ def test_models_and_data_sets_use_only_what_is_meant_for_them(path: Path) -> Non
             assert kind == "datasets" and (own, name.split(".")[0]) in SHARED_NAMING, f"{path} imports {name}"
         elif name == "imdl_bench" or name.startswith("imdl_bench."):
             assert name.split(".")[1] in FOR_PLUGINS, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", _core(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_torch_loads_only_where_networks_are(path: Path) -> None:
+    """`imdl-bench list` must not wait for it."""
+    used = {name.split(".")[0] for name, _ in _imports(path)}
+    assert (
+        path.stem in WITH_TORCH or not used & {"torch", "torchvision", "timm", "safetensors"} or path.stem == "weights"
+    )
 
 
 def test_no_file_is_too_long_to_know_ones_way() -> None:

@@ -338,4 +338,4 @@ def test_ela_says_what_jpeg_cannot_hold() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_card(method: str) -> None:
     card = imdl_bench.catalog.model_card(method)
-    assert (card.input, card.outputs, card.weights) == ("single", ["mask"], {})
+    assert (card.input, card.outputs, card.weights) == ("single", ["mask"], None)

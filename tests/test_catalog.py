@@ -10,6 +10,7 @@ from plugin_folder import write_model
 
 import imdl_bench
 from imdl_bench import catalog
+from imdl_bench.batching import check_prediction
 from imdl_bench.cards import Protocol
 from imdl_bench.errors import CardError, UsageError
 from imdl_bench.metrics import parse_metric
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_catalog_holds_what_the_design_names() -> None:
-    assert {"ela", "noi1", "cfa1"} <= set(imdl_bench.list_models())
+    methods = {"psccnet", "mantranet", "ncl", "dmac", "ela_ppm", "ela", "noi1", "cfa1"}
+    assert methods <= set(imdl_bench.list_models())
     assert {
         "columbia", "coverage", "casia_v1", "casia_v2", "casia", "casia_d", "nist16", "imd20", "defacto12k",
         "defacto84k", "ifs_tc", "casia_pairs", "folder", "sample",
@@ -54,14 +56,20 @@ def test_every_protocol_names_known_things(name: str) -> None:
 
 @pytest.mark.parametrize("name", imdl_bench.list_models())
 def test_batching_changes_nothing(name: str, photo: np.ndarray) -> None:
+    card = catalog.model_card(name)
     images = [Image(photo[:96, :128]), Image(photo[200:296, 100:228]), Image(photo[:96, 300:428])]
-    model = imdl_bench.load_model(name)
-    together, alone = model.predict(images), [model.predict([image])[0] for image in images]
-    for a, b, image in zip(together, alone, images, strict=True):
-        assert a.mask is not None and b.mask is not None
-        assert a.mask.shape == image.shape[:2] and a.mask.dtype == np.float32
-        np.testing.assert_allclose(a.mask, b.mask, atol=1e-5)
-        assert a.mask.min() >= 0 and a.mask.max() <= 1
+    others = [Image(photo[100:180, :112]), Image(photo[:80, 200:312]), Image(photo[300:380, 50:162])]
+    inputs = [images, others] if card.input == "pair" else [images]
+    model = imdl_bench.load_model(name, weights=None if card.weights is None else "random", seed=0)
+    together = model.predict(*inputs)
+    alone = [model.predict(*([image] for image in row))[0] for row in zip(*inputs, strict=True)]
+    for place, (a, b) in enumerate(zip(together, alone, strict=True)):
+        check_prediction(a, *(each[place] for each in inputs), outputs=card.outputs)
+        for mask, other in ((a.mask, b.mask), (a.donor_mask, b.donor_mask)):
+            assert (mask is None) == (other is None)
+            if mask is not None:
+                np.testing.assert_allclose(mask, other, atol=1e-5)
+        assert a.score == pytest.approx(b.score, abs=1e-5)
 
 
 @pytest.mark.parametrize(

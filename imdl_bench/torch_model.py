@@ -1,0 +1,263 @@
+"""What every network shares: checked weights, device, precision, batches within memory. A model adds its own steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from imdl_bench.checkpoint import load_checked, read_metadata, read_tensors, write_tensors
+from imdl_bench.errors import ImageError, PredictionError, UsageError, nearest
+from imdl_bench.images import as_image
+from imdl_bench.types import Image, Prediction
+from imdl_bench.weights import Weights
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SMALLEST_TILE = 256
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
+
+
+class _Network(ABC):
+    """Builds a network, loads its weights, and runs batches of it. See :class:`TorchModel`."""
+
+    least_side: ClassVar[int] = 16
+    batch_pixels: int = 1 << 20
+    tile: int | None = None
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        settings: Mapping[str, Any] = NO_SETTINGS,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"no precision {precision!r}{nearest(precision, PRECISIONS)} ({', '.join(PRECISIONS)})")
+        self.device = _device(device)
+        self.precision = precision
+        self.settings = dict(settings)
+        if self.device.type == "cuda":
+            self.batch_pixels = 1 << 23
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(weights.seed)
+            self.network = self.build(self.settings)
+        self._load(weights)
+        self.network.eval().requires_grad_(False).to(self.device)
+
+    @abstractmethod
+    def build(self, settings: Mapping[str, Any]) -> nn.Module:
+        """The network with fresh weights, drawn from torch's global generator, which the caller has seeded."""
+
+    @abstractmethod
+    def prepare(self, image: Image) -> Tensor:
+        """The network's input for one image: float32 (C, H, W) on the CPU. Equal shapes will be stacked."""
+
+    @staticmethod
+    def official_name(key: str) -> str:
+        """The key that the authors' files have for one of ours, without a leading ``module.``."""
+        return key
+
+    def read_official(self, files: Sequence[Path]) -> dict[str, Tensor]:
+        """All tensors of the authors' files under the authors' keys."""
+        return {key: tensor for file in files for key, tensor in read_tensors(file).items()}
+
+    def from_official(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The authors' tensors under our keys; what we do not know keeps its name, so that it is reported."""
+        ours = {self.official_name(key): key for key in self.network.state_dict()}
+        plain = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
+        return {ours.get(key, key): tensor for key, tensor in plain.items()}
+
+    def save_weights(self, path: Path, source: Weights) -> None:
+        """Write the network as safetensors with its provenance, to be loaded as ``NAME@FILE.safetensors``."""
+        about = {
+            "format": "imdl-bench", "model": source.model, "settings": self.settings, "source": source.label,
+            "source_sha256": source.identity, "trained_on": list(source.trained_on), "licence": source.licence,
+        }  # fmt: skip
+        write_tensors(path, self.network.state_dict(), about)
+
+    def _load(self, weights: Weights) -> None:
+        if weights.layout == "random":
+            return
+        if weights.layout == "own":
+            _check_metadata(weights.files[0], weights.model)
+            tensors = read_tensors(weights.files[0])
+        elif weights.layout == "official":
+            tensors = self.from_official(self.read_official(weights.files))
+        else:
+            given = {key: torch.as_tensor(np.asarray(value)) for key, value in (weights.tensors or {}).items()}
+            tensors = self.from_official(given)
+        load_checked(self.network, tensors, f"{weights.model}@{weights.label}")
+
+    def _predict(self, *inputs: Sequence[Image]) -> list[Prediction]:
+        """Predictions in order; images whose network inputs have equal shapes go through the network together."""
+        rows = list(zip(*inputs, strict=True))
+        prepared = [tuple(self._prepared(image) for image in row) for row in rows]
+        groups: dict[tuple[torch.Size, ...], list[int]] = {}
+        for place, tensors in enumerate(prepared):
+            groups.setdefault(tuple(tensor.shape for tensor in tensors), []).append(place)
+        found: dict[int, Prediction] = {}
+        with self._inference():
+            for shapes, places in groups.items():
+                waiting = list(places)
+                while waiting:
+                    count = max(1, self.batch_pixels // max(shape[-2] * shape[-1] for shape in shapes))
+                    chunk, waiting = waiting[:count], waiting[count:]
+                    found |= zip(chunk, self._run(chunk, prepared, rows), strict=True)
+        return [found[place] for place in range(len(rows))]
+
+    def _prepared(self, image: Image) -> Tensor:
+        image = as_image(image)
+        height, width = image.shape[:2]
+        if min(height, width) < self.least_side:
+            raise ImageError(f"is {width} x {height}; this network needs at least {self.least_side} pixels a side")
+        return self.prepare(image)
+
+    def _run(
+        self, places: Sequence[int], prepared: Sequence[tuple[Tensor, ...]], rows: Sequence[tuple[Image, ...]]
+    ) -> list[Prediction]:
+        """One batch; out of memory it is halved, then cut in smaller tiles where the network can, then given up."""
+        images = list(zip(*(rows[place] for place in places), strict=True))
+        found = self._attempt(list(zip(*(prepared[place] for place in places), strict=True)), images)
+        if found is not None:
+            return found
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(places) > 1:
+            half = len(places) // 2
+            self.batch_pixels = max(1, self.batch_pixels // 2)
+            return self._run(places[:half], prepared, rows) + self._run(places[half:], prepared, rows)
+        if self.tile is not None and self.tile > SMALLEST_TILE:
+            self.tile = max(SMALLEST_TILE, self.tile // 2)
+            return self._run(places, prepared, rows)
+        height, width = images[0][0].shape[:2]
+        advice = "--device cpu, or --precision bfloat16" if self.device.type != "cpu" else "a machine with more memory"
+        raise PredictionError(f"out of memory on {self.device} for one image of {width} x {height}; try {advice}")
+
+    def _attempt(
+        self, tensors: Sequence[tuple[Tensor, ...]], images: Sequence[Sequence[Image]]
+    ) -> list[Prediction] | None:
+        """Predictions of one batch; None out of memory, with everything that was made for it let go."""
+        try:
+            batches = [torch.stack(each).to(self.device) for each in tensors]
+            with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
+                outputs = self.run(*batches)
+            return self.complete(outputs, *images)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
+
+    @abstractmethod
+    def run(self, *batches: Tensor) -> Any:
+        """The network's outputs for a batch of each input."""
+
+    @abstractmethod
+    def complete(self, outputs: Any, *images: Sequence[Image]) -> list[Prediction]:
+        """One prediction per image of the batch."""
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        with ExitStack() as held:
+            held.enter_context(torch.inference_mode())
+            if self.device.type == "cuda":
+                # TF32 would round the inputs of float32 convolutions to 10 bits.
+                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+                held.enter_context(flags)
+            yield
+
+
+class TorchModel(_Network):
+    """A network behind ``predict(images)``. A model writes :meth:`build`, :meth:`prepare`, :meth:`forward`,
+    :meth:`finish`.
+
+    Attributes:
+        network: the module, in eval mode, on ``device``.
+        least_side: images with a smaller side are refused with an ImageError.
+        batch_pixels: pixels of network input per forward pass; larger batches are cut. Halved when memory runs out.
+        tile: side of the tiles that :meth:`forward` cuts large inputs into, in pixels; ``None`` where it does not.
+            Halved when a single image runs out of memory. Must move no number.
+    """
+
+    def predict(self, images: Sequence[Image]) -> list[Prediction]:
+        """One prediction per image, in order, whatever the batch is made of.
+
+        Raises:
+            ImageError: an image below ``least_side``, or that the network cannot take.
+            PredictionError: out of memory with a single image.
+        """
+        return self._predict(images)
+
+    def forward(self, batch: Tensor) -> Any:
+        """The network's outputs for float32 (B, C, H, W) on ``device``. Runs under autocast unless in float32."""
+        return self.network(batch)
+
+    @abstractmethod
+    def finish(self, outputs: Any, images: Sequence[Image]) -> list[Prediction]:
+        """From outputs to one prediction per image: masks at each image's own size, float32 in [0, 1]."""
+
+    def run(self, *batches: Tensor) -> Any:
+        return self.forward(*batches)
+
+    def complete(self, outputs: Any, *images: Sequence[Image]) -> list[Prediction]:
+        return self.finish(outputs, *images)
+
+
+class TorchPairModel(_Network):
+    """A network behind ``predict(probes, donors)``; as :class:`TorchModel`, with two of everything."""
+
+    def predict(self, probes: Sequence[Image], donors: Sequence[Image]) -> list[Prediction]:
+        """One prediction per pair, in order. Raises as :meth:`TorchModel.predict`."""
+        return self._predict(probes, donors)
+
+    @abstractmethod
+    def forward(self, probes: Tensor, donors: Tensor) -> Any:
+        """The network's outputs for two batches (B, C, H, W) on ``device``."""
+
+    @abstractmethod
+    def finish(self, outputs: Any, probes: Sequence[Image], donors: Sequence[Image]) -> list[Prediction]:
+        """One prediction per pair: ``mask`` at the probe's size, ``donor_mask`` at the donor's."""
+
+    def run(self, *batches: Tensor) -> Any:
+        return self.forward(*batches)
+
+    def complete(self, outputs: Any, *images: Sequence[Image]) -> list[Prediction]:
+        return self.finish(outputs, *images)
+
+
+def to_tensor(image: Image) -> Tensor:
+    """Float32 (3, H, W) in 0..255, RGB, from a photograph."""
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)).astype(np.float32))
+
+
+def to_mask(probability: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A float32 (H, W) array in [0, 1] of its own, from a (H, W) tensor; rounding beyond 0 and 1 is cut off."""
+    return np.array(probability.float().clamp(0, 1).cpu().numpy())
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"no device {name!r}; write cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name}: {torch.cuda.device_count()} CUDA GPUs are visible to PyTorch; use cpu")
+    return device
+
+
+def _check_metadata(path: Path, model: str) -> None:
+    written = read_metadata(path).get("model", model)
+    if written != model:
+        raise UsageError(f"{path}: holds weights of {written}, not of {model}")

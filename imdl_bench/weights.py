@@ -1,0 +1,226 @@
+"""Which weights: a name from the card, ``random``, the authors' files, or ours. Found and verified, not yet read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+from imdl_bench.cache import cache_dir, download_file
+from imdl_bench.cards import UNTRAINED, ModelCard, WeightsCard
+from imdl_bench.errors import DataError, UsageError, nearest
+
+OFFICIAL = "official:"
+OWN = (".safetensors",)
+MAX_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights that were found and verified.
+
+    Attributes:
+        model: whose they are.
+        label: how tables name them; says nothing of where they lie on this machine.
+        layout: ``random``, ``official`` (the authors' files), ``own`` (safetensors) or ``given`` (official keys).
+        identity: what the key of a run holds: changes whenever a weight does.
+        files: in the card's order.
+        tensors: official keys, where the caller gave them.
+        seed: of random weights.
+        trained_on: names of data sets; empty where unknown.
+        licence: as on the card; empty where unknown.
+    """
+
+    model: str
+    label: str
+    layout: Literal["random", "official", "own", "given"]
+    identity: str
+    files: tuple[Path, ...] = ()
+    tensors: Mapping[str, Any] | None = None
+    seed: int = 0
+    trained_on: tuple[str, ...] = ()
+    licence: str = ""
+
+    @property
+    def untrained(self) -> bool:
+        """Random weights: whatever they touch says so."""
+        return self.layout == "random"
+
+
+def find_weights(
+    card: ModelCard, wanted: str | Path | Mapping[str, Any] | None, *, seed: int = 0, accept_licence: bool = False
+) -> Weights:
+    """Find and verify the weights a user asks for.
+
+    Args:
+        card: of a model that takes weights.
+        wanted: a name from the card, ``random``, ``official:PATH`` (a file, or a folder with the authors' files
+            anywhere in it), a safetensors file that imdl-bench wrote, or a dict of official keys.
+        seed: of random weights.
+        accept_licence: the user has read a restricting licence and may use the files under it.
+
+    Raises:
+        UsageError: nothing of that name, files missing, or a licence to be accepted first.
+        DataError: a file is not what the card says (wrong checksum), or cannot be fetched.
+    """
+    if wanted is None:
+        raise UsageError(f"{card.name} needs weights: write {card.name}@WEIGHTS with {_offers(card)}")
+    if isinstance(wanted, Mapping):
+        identity = _identity_of(wanted)
+        return Weights(card.name, f"given#{identity[:8]}", "given", identity, tensors=wanted)
+    text = str(wanted)
+    if text == UNTRAINED:
+        return Weights(card.name, UNTRAINED, "random", f"random, seed {seed}", seed=seed)
+    if text.startswith(OFFICIAL):
+        return _official_files(card, Path(text.removeprefix(OFFICIAL)).expanduser())
+    entry = (card.weights or {}).get(text)
+    if entry is not None:
+        return _named(card, text, entry, fetch_weights(card, text, accept_licence=accept_licence))
+    path = Path(text).expanduser()
+    if path.suffix in OWN:
+        return _own_file(card, path)
+    if path.exists():
+        raise UsageError(f"{path}: is no .safetensors file; for a file of the authors write {OFFICIAL}{path}")
+    known = [*(card.weights or {}), UNTRAINED]
+    raise UsageError(f"{card.name} has no weights {text!r}{nearest(text, known)} (it takes {_offers(card)})")
+
+
+def fetch_weights(card: ModelCard, name: str, *, accept_licence: bool) -> list[Path]:
+    """The files of a set of weights on the card, downloaded to the cache where they are missing there, and verified.
+
+    Raises:
+        UsageError: the licence must be accepted first, or no address is known.
+        DataError: a file cannot be fetched or is not what the card says.
+    """
+    entry = (card.weights or {})[name]
+    folder = cache_dir() / "weights" / card.name / name
+    paths = [folder / file for file in entry.files]
+    missing = [place for place, path in enumerate(paths) if not path.is_file()]
+    if missing and not entry.url:
+        names = ", ".join(entry.files[place] for place in missing)
+        raise UsageError(
+            f"{card.name}@{name}: no direct address is known for {names}; get them from {entry.page or card.paper} "
+            f"and write {card.name}@{OFFICIAL}PATH"
+        )
+    if missing and entry.must_accept and not accept_licence:
+        raise UsageError(
+            f"{card.name}@{name} is under this licence: {entry.licence} (see {entry.page}). If you may use it, "
+            "give --accept-licence (in Python accept_licence=True)"
+        )
+    for place in missing:
+        download_file(entry.url[place], paths[place], MAX_BYTES, check=partial(_refuse_other, entry, place))
+    for place, path in enumerate(paths):
+        _refuse_other(entry, place, path)
+    return paths
+
+
+def _named(card: ModelCard, name: str, entry: WeightsCard, paths: Sequence[Path]) -> Weights:
+    identity = _identity(paths)
+    return Weights(
+        card.name, name, "official", identity, tuple(paths), trained_on=tuple(entry.trained_on), licence=entry.licence
+    )
+
+
+def _official_files(card: ModelCard, path: Path) -> Weights:
+    entries = card.weights or {}
+    if path.is_file():
+        found = {name: [path] for name, entry in entries.items() if len(entry.files) == 1}
+        files = [path]
+    elif path.is_dir():
+        found, lacking = {}, []
+        for name, entry in entries.items():
+            inside = {file: sorted(path.rglob(file)) for file in entry.files}
+            lacking += [file for file, places in inside.items() if not places]
+            for file, places in inside.items():
+                if len({_checksums(place) for place in places}) > 1:
+                    raise UsageError(f"{path}: holds several different {file}; give the folder of the one you mean")
+            if all(inside.values()):
+                found[name] = [places[0] for places in inside.values()]
+        if not found:
+            what = f"it has no {', '.join(lacking)}" if lacking else f"give the file itself: {OFFICIAL}FILE"
+            raise UsageError(f"{path}: the official files of {card.name} are not here: {what}")
+        files = next(iter(found.values()))
+    else:
+        raise UsageError(f"{path}: no such file or folder")
+    for name, paths in found.items():
+        if _matches(entries[name], paths):
+            return _named(card, name, entries[name], paths)
+    identity = _identity(files)
+    return Weights(card.name, f"official#{identity[:8]}", "official", identity, tuple(files))
+
+
+def _own_file(card: ModelCard, path: Path) -> Weights:
+    from imdl_bench.checkpoint import read_metadata
+
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    about = read_metadata(path)
+    try:
+        trained_on = json.loads(about.get("trained_on", "[]"))
+    except ValueError:
+        raise DataError(f"{path}: its metadata are damaged: trained_on is {about['trained_on']!r}") from None
+    identity = _identity([path])
+    return Weights(
+        *(card.name, f"{path.stem}#{identity[:8]}", "own", identity, (path,)),
+        trained_on=tuple(map(str, trained_on)),
+        licence=about.get("licence", ""),
+    )
+
+
+def _matches(entry: WeightsCard, paths: Sequence[Path]) -> bool:
+    """Whether every file is the one that the card knows."""
+    if not (entry.sha256 or entry.git_blob):
+        return False
+    sums = [_checksums(path) for path in paths]
+    return [s for s, _ in sums] == (entry.sha256 or [s for s, _ in sums]) and [b for _, b in sums] == (
+        entry.git_blob or [b for _, b in sums]
+    )
+
+
+def _refuse_other(entry: WeightsCard, place: int, path: Path) -> None:
+    sha256, git_blob = _checksums(path)
+    for kind, known, found in (("sha256", entry.sha256, sha256), ("git blob id", entry.git_blob, git_blob)):
+        if known and known[place] != found:
+            raise DataError(
+                f"{path}: {entry.files[place]} has the {kind} {found}, the card says {known[place]}; "
+                "delete it to fetch it again"
+            )
+
+
+def _checksums(path: Path) -> tuple[str, str]:
+    """sha256 and git blob id of a file's content, hexadecimal, in one reading."""
+    about = path.stat()
+    return _checksums_of(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _checksums_of(path: Path, size: int, changed: int) -> tuple[str, str]:
+    sha256, git_blob = hashlib.sha256(), hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            sha256.update(part)
+            git_blob.update(part)
+    return sha256.hexdigest(), git_blob.hexdigest()
+
+
+def _identity(paths: Sequence[Path]) -> str:
+    return hashlib.sha256("\n".join(_checksums(path)[0] for path in paths).encode()).hexdigest()
+
+
+def _identity_of(tensors: Mapping[str, Any]) -> str:
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        values = np.ascontiguousarray(tensors[key])
+        digest.update(f"{key} {values.dtype} {values.shape}\0".encode() + values.tobytes())
+    return digest.hexdigest()
+
+
+def _offers(card: ModelCard) -> str:
+    names = [*(card.weights or {}), UNTRAINED]
+    return f"{', '.join(names)}, {OFFICIAL}PATH or FILE.safetensors"
