@@ -1,0 +1,59 @@
+"""ELA-PPM: a photograph and its ELA image, both at 576 x 576, to a tampering mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imdl_bench.torch_model import TorchModel, to_mask, to_tensor
+from imdl_bench.types import Image, Prediction
+
+from .error_level import ela_image
+from .layers import TwoStreamPyramidNet, resized
+
+SIDE = 576
+TAMPERED = 1
+
+
+class ElaPpm(TorchModel):
+    """ELA-PPM as a model. ``mask`` is the softmax probability of class 1, resized bilinearly to the photograph."""
+
+    def build(self, settings: Mapping[str, Any]) -> nn.Module:
+        return TwoStreamPyramidNet(settings["alpha"], settings["width"])
+
+    def prepare(self, image: Image) -> Tensor:
+        """Float32 (6, 576, 576) in [0, 1]: RGB, then ELA made at the photograph's own resolution.
+
+        Raises:
+            ImageError: a side above 65,500 pixels, which JPEG cannot hold.
+        """
+        pixels = np.asarray(image)
+        ela = ela_image(pixels, self.settings["amplification"])
+        return torch.cat([_squeezed(pixels), _squeezed(ela)])
+
+    def finish(self, outputs: Tensor, images: Sequence[Image]) -> list[Prediction]:
+        tampered = outputs.float().softmax(dim=1)[:, TAMPERED:]
+        masks = (
+            resized(probability[None], torch.Size(image.shape[:2]))
+            for probability, image in zip(tampered, images, strict=True)
+        )
+        return [Prediction(mask=to_mask(mask[0, 0])) for mask in masks]
+
+
+def official_keys() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of the network with default settings. No authors' files exist, so they are our own."""
+    with torch.device("meta"):
+        network = TwoStreamPyramidNet(alpha=1.0, width=512)
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+
+
+def _squeezed(pixels: NDArray[np.uint8]) -> Tensor:
+    """Float32 (3, 576, 576) in [0, 1], aspect not kept; Pillow's bicubic weighs all pixels where it shrinks."""
+    picture = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+    return to_tensor(np.asarray(picture.resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)).view(Image)) / 255
