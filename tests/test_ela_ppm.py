@@ -112,7 +112,7 @@ def test_parameter_count(alpha: float, width: int, total: int) -> None:
 def test_parameter_count_of_each_part(untrained: Any) -> None:
     network = untrained.network
     for stream in (network.rgb, network.ela):
-        assert [parameters(block) for block in stream.attention.values()] == [6_680, 25_648, 100_448]
+        assert [parameters(block) for block in stream.attention] == [0, 0, 6_680, 25_648, 100_448]
         assert parameters(stream) == 3_339_752
         statistics = [buffer for key, buffer in stream.named_buffers() if "running" in key and "attention" not in key]
         assert sum(buffer.numel() for buffer in statistics) == 21_888
@@ -151,13 +151,13 @@ def test_imagenet_weights_of_timm() -> None:
     theirs = timm.create_model("mobilenetv1_100", pretrained=False)
     for module in theirs.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1), module.running_var.uniform_(0.5, 1.5)
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
     ours = layers.Stream(1.0)
     attention = {key: tensor.clone() for key, tensor in ours.state_dict().items() if "attention" in key}
     layers.load_imagenet(ours, theirs.state_dict())
     assert all(torch.equal(ours.state_dict()[key], tensor) for key, tensor in attention.items())
-    for level in ours.attention:
-        ours.attention[level] = torch.nn.Identity()
+    ours.attention = torch.nn.ModuleList(torch.nn.Identity() for _ in ours.attention)
     x = torch.randn(2, 3, 97, 128)
     with torch.no_grad():
         expected = theirs.eval().forward_features(x)
@@ -198,7 +198,7 @@ def test_attention_is_in_line(untrained: Any) -> None:
     """What F3's attention returns is what F4 gets: a side output there would be dead code."""
     stream, got, given = untrained.network.rgb, [], []
     hooks = [
-        stream.attention["2"].register_forward_hook(lambda _module, _inputs, out: given.append(out)),
+        stream.attention[2].register_forward_hook(lambda _module, _inputs, out: given.append(out)),
         stream.blocks[3].register_forward_pre_hook(lambda _module, inputs: got.append(inputs[0])),
     ]
     with torch.inference_mode():
@@ -331,3 +331,10 @@ def test_random_weights_follow_the_seed_and_say_something(untrained: Any, photo:
     same, other = (imdl_bench.load_model("ela_ppm", weights="random", seed=seed) for seed in (0, 1))
     np.testing.assert_array_equal(same.predict([Image(photo)])[0].mask, mask)
     assert np.abs(other.predict([Image(photo)])[0].mask - mask).max() > 1e-3
+
+
+def test_lower_precision_stays_close(untrained: Any) -> None:
+    photo = Image(noise(15, 48, 64))
+    rounded = imdl_bench.load_model("ela_ppm", weights="random", seed=0, precision="bfloat16")
+    apart = np.abs(rounded.predict([photo])[0].mask - untrained.predict([photo])[0].mask)
+    assert 0 < apart.max() < 0.05

@@ -73,7 +73,7 @@ class Stream(nn.Module):
         self.conv_stem = nn.Conv2d(3, stem, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.blocks = nn.ModuleList()
-        self.attention = nn.ModuleDict()
+        self.attention = nn.ModuleList()
         self.channels = stem
         for level, (channels, count) in enumerate(LEVELS):
             blocks = nn.Sequential()
@@ -82,15 +82,12 @@ class Stream(nn.Module):
                 blocks.append(DepthwiseSeparable(self.channels, int(channels * alpha), stride))
                 self.channels = int(channels * alpha)
             self.blocks.append(blocks)
-            if level >= FIRST_ATTENDED:
-                self.attention[str(level)] = CoordinateAttention(self.channels)
+            self.attention.append(CoordinateAttention(self.channels) if level >= FIRST_ATTENDED else nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu6(self.bn1(self.conv_stem(x)))
-        for level, blocks in enumerate(self.blocks):
-            x = blocks(x)
-            if str(level) in self.attention:
-                x = self.attention[str(level)](x)
+        for blocks, attention in zip(self.blocks, self.attention, strict=True):
+            x = attention(blocks(x))
         return x
 
 
@@ -129,8 +126,9 @@ class CoordinateAttention(nn.Module):
         both = torch.cat([rows, columns.transpose(2, 3)], dim=2)
         squeezed = functional.hardswish(self.bn1(self.conv1(both)))
         rows, columns = squeezed[:, :, :height], squeezed[:, :, height:]
-        row_gate, column_gate = self.conv_h(rows).sigmoid(), self.conv_w(columns.transpose(2, 3)).sigmoid()
-        return torch.as_tensor(x * column_gate * row_gate)
+        row_gate: Tensor = self.conv_h(rows).sigmoid()
+        column_gate: Tensor = self.conv_w(columns.transpose(2, 3)).sigmoid()
+        return x * column_gate * row_gate
 
 
 class PyramidPooling(nn.Module):
