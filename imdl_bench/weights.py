@@ -59,7 +59,8 @@ def find_weights(
     Args:
         card: of a model that takes weights.
         wanted: a name from the card, ``random``, ``official:PATH`` (a file, or a folder with the authors' files
-            anywhere in it), a safetensors file that imdl-bench wrote, or a dict of official keys.
+            anywhere in it), a safetensors file that imdl-bench wrote, or a dict of official keys. A path that is no
+            safetensors file is taken for the authors', also without ``official:``.
         seed: of random weights.
         accept_licence: the user has read a restricting licence and may use the files under it.
 
@@ -84,7 +85,7 @@ def find_weights(
     if path.suffix in OWN:
         return _own_file(card, path)
     if path.exists():
-        raise UsageError(f"{path}: is no .safetensors file; for a file of the authors write {OFFICIAL}{path}")
+        return _official_files(card, path)
     known = [*(card.weights or {}), UNTRAINED]
     raise UsageError(f"{card.name} has no weights {text!r}{nearest(text, known)} (it takes {_offers(card)})")
 

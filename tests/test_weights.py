@@ -42,6 +42,7 @@ def test_every_way_in_gives_the_same_network(checkpoint: Path, photo: np.ndarray
     np.testing.assert_array_equal(mask_of({k: v.numpy() for k, v in official_state().items()}, photo), given)
     np.testing.assert_array_equal(mask_of(f"official:{checkpoint}", photo), given)
     np.testing.assert_array_equal(mask_of(f"official:{checkpoint}/all/all.pth", photo), given)
+    np.testing.assert_array_equal(mask_of(checkpoint, photo), given)
     own = tmp_path / "mine.safetensors"
     catalog.convert_weights(f"tiny@official:{checkpoint}", own)
     np.testing.assert_array_equal(mask_of(own, photo), given)
