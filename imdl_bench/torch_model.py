@@ -92,7 +92,7 @@ class _Network(ABC):
         elif weights.layout == "official":
             tensors = self.from_official(self.read_official(weights.files))
         else:
-            given = {key: torch.as_tensor(np.asarray(value)) for key, value in (weights.tensors or {}).items()}
+            given = {key: torch.as_tensor(value).detach().cpu() for key, value in (weights.tensors or {}).items()}
             tensors = self.from_official(given)
         load_checked(self.network, tensors, f"{weights.model}@{weights.label}")
 
@@ -239,7 +239,8 @@ def to_tensor(image: Image) -> Tensor:
 
 def to_mask(probability: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A float32 (H, W) array in [0, 1] of its own, from a (H, W) tensor; rounding beyond 0 and 1 is cut off."""
-    return np.array(probability.float().clamp(0, 1).cpu().numpy())
+    mask: np.ndarray[Any, np.dtype[np.float32]] = probability.float().clamp(0, 1).cpu().numpy()
+    return mask
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -217,7 +217,10 @@ def _identity_of(tensors: Mapping[str, Any]) -> str:
 
     digest = hashlib.sha256()
     for key in sorted(tensors):
-        values = np.ascontiguousarray(tensors[key])
+        value = tensors[key]
+        if hasattr(value, "detach"):  # a tensor of torch, perhaps on a GPU, perhaps of a dtype that numpy lacks
+            value = value.detach().cpu().double()
+        values = np.ascontiguousarray(value)
         digest.update(f"{key} {values.dtype} {values.shape}\0".encode() + values.tobytes())
     return digest.hexdigest()
 

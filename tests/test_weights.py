@@ -40,6 +40,10 @@ def test_every_way_in_gives_the_same_network(checkpoint: Path, photo: np.ndarray
     given = mask_of(official_state(), photo)
     assert given.std() > 0.01
     np.testing.assert_array_equal(mask_of({k: v.numpy() for k, v in official_state().items()}, photo), given)
+    trained = {key: torch.nn.Parameter(value) for key, value in official_state().items()}
+    np.testing.assert_array_equal(mask_of(trained, photo), given)
+    half = {key: value.bfloat16() for key, value in official_state().items()}
+    np.testing.assert_allclose(mask_of(half, photo), given, atol=0.02)
     np.testing.assert_array_equal(mask_of(f"official:{checkpoint}", photo), given)
     np.testing.assert_array_equal(mask_of(f"official:{checkpoint}/all/all.pth", photo), given)
     np.testing.assert_array_equal(mask_of(checkpoint, photo), given)
