@@ -1,0 +1,91 @@
+"""ManTra-Net (Wu, AbdAlmageed, Natarajan, CVPR 2019): forged pixels as local anomalies of manipulation traces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imdl_bench.errors import UsageError
+from imdl_bench.torch_model import TorchModel, to_mask, to_tensor
+from imdl_bench.types import Image, Prediction
+
+from .detector import AnomalyDetector
+from .keras import read_keras
+from .layers import FeatureExtractor
+from .tiling import mask
+
+STATISTICS = ("AnomalyDetector.bnorm.running_mean", "AnomalyDetector.bnorm.running_var")
+
+
+class ManTraNetwork(nn.Module):
+    """Extractor and detector. On images of any size use :class:`ManTraNet`, which needs far less memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.IMTFE = FeatureExtractor()
+        self.AnomalyDetector = AnomalyDetector()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Masks float32 (B, 1, H, W) in [0, 1] of float32 (B, 3, H, W) in -1..1, RGB."""
+        masks: Tensor = self.AnomalyDetector(self.IMTFE(image))
+        return masks
+
+    def constrain(self) -> None:
+        """Bring all weights back to their constraints; training calls it after each step."""
+        self.IMTFE.constrain()
+        self.AnomalyDetector.constrain()
+
+
+class ManTraNet(TorchModel):
+    """Masks at the image's own size, computed tile by tile. See the folder's README for settings and weights."""
+
+    network: ManTraNetwork
+    tile: int | None = 256
+
+    def build(self, settings: Mapping[str, Any]) -> nn.Module:
+        # The layout that PyTorch's CPU convolutions are fastest in.
+        return ManTraNetwork().to(memory_format=torch.channels_last)
+
+    def prepare(self, image: Image) -> Tensor:
+        return to_tensor(image) / 255 * 2 - 1
+
+    def forward(self, batch: Tensor) -> list[Tensor]:
+        parts = self.network.IMTFE, self.network.AnomalyDetector
+        own = self.settings["statistics"] == "image" or not self.network.AnomalyDetector.bnorm.stored
+        assert self.tile is not None
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        return [mask(*parts, image, self.tile, own_statistics=own) for image in batch.split(1)]
+
+    def finish(self, outputs: list[Tensor], images: Sequence[Image]) -> list[Prediction]:
+        return [Prediction(mask=to_mask(each)) for each in outputs]
+
+    def read_official(self, files: Sequence[Path]) -> dict[str, Tensor]:
+        for file in files:
+            if re.search(r"Ptrain[0-3]\b", file.name):
+                raise UsageError(
+                    f"{file}: is one of the four variants with a fourth window of 63 pixels, which is not built here; "
+                    "give ManTraNet_Ptrain4.h5"
+                )
+        keras = [file for file in files if file.suffix in (".h5", ".hdf5")]
+        others = super().read_official([file for file in files if file not in keras])
+        return others | {key: tensor for file in keras for key, tensor in read_keras(file).items()}
+
+    def from_official(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = super().from_official(tensors)
+        if not any(key in found for key in STATISTICS):
+            # The port stores none, and a variance of zero says so.
+            found |= {key: torch.zeros_like(self.network.state_dict()[key]) for key in STATISTICS}
+        return found
+
+
+def official_keys() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the PyTorch port's weights, and the two BatchNorm statistics that only the Keras file has."""
+    with torch.device("meta"):
+        shapes = {key: tuple(value.shape) for key, value in ManTraNetwork().state_dict().items()}
+    ordered = [key for key in shapes if key not in STATISTICS] + list(STATISTICS)
+    return {key: shapes[key] for key in ordered}
