@@ -1,0 +1,55 @@
+"""NCL: DeepLabV3+ trained with non-mutually exclusive contrasts of patches (Zhou et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imdl_bench.torch_model import TorchModel, to_mask, to_tensor
+from imdl_bench.types import Image, Prediction
+
+from .layers import DeepLab, settle
+
+SIDE = 512
+MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+
+
+class NCL(TorchModel):
+    """NCL as a model: ``mask`` is the softmax of the forged class. There is no score of the whole image."""
+
+    def build(self, settings: Mapping[str, Any]) -> nn.Module:
+        network = DeepLab(backbone=settings["backbone"], tap=settings["tap"])
+        settle(network)
+        return network
+
+    def prepare(self, image: Image) -> Tensor:
+        """Float32 (3, 512, 512): stretched by Pillow's bilinear filter (which averages when it shrinks), normalised."""
+        picture = PIL.Image.fromarray(np.ascontiguousarray(np.asarray(image)))
+        resized = np.asarray(picture.resize((SIDE, SIDE), PIL.Image.Resampling.BILINEAR))
+        return normalise(to_tensor(Image(resized)))
+
+    def finish(self, outputs: Tensor, images: Sequence[Image]) -> list[Prediction]:
+        """The probability, not the logit, is interpolated to each photograph's size (bilinear, pixel centres)."""
+        forged = outputs.softmax(dim=1)[:, 1:]
+        return [
+            Prediction(mask=to_mask(F.interpolate(one[None], image.shape[:2], mode="bilinear")[0, 0]))
+            for one, image in zip(forged, images, strict=True)
+        ]
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """ImageNet mean and deviation taken out of float32 (3, H, W) RGB in 0..255."""
+    return (pixels / 255 - MEAN) / DEVIATION
+
+
+def official_keys() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of the public DeepLabV3+ (ResNet-101, two classes) that NCL's release is built on, in order."""
+    with torch.device("meta"):
+        return {key: tuple(tensor.shape) for key, tensor in DeepLab().state_dict().items()}
