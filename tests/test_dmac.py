@@ -28,7 +28,6 @@ FOLDER = GOLDEN / "dmac"
 KEYS: dict[str, Any] = json.loads((GOLDEN / "dmac.keys.json").read_text())
 CORRELATIONS = sorted(path.stem for path in FOLDER.glob("corr_*.npz"))
 SEEDS = (16, 20)
-WHOLE = {"window": "whole", "score": "mask"}
 
 
 @cache
@@ -269,8 +268,8 @@ def test_network_input_is_what_opencv_reads() -> None:
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> int:
-    """The network sees 96 x 96 instead of 256 x 256, which costs a seventh."""
-    side = 96
+    """The network sees 64 x 64 instead of 256 x 256, which costs a sixteenth."""
+    side = 64
     monkeypatch.setattr(model, "SIDE", side)
     monkeypatch.setattr(model, "WINDOWS", ((0, 0), (0, side), (side, 0), (side, side)))
     return side
@@ -447,7 +446,19 @@ def test_sliding_equals_seventeen_comparisons(small_windows: int) -> None:
     assert (wanted > model.forged_probability(whole[0], 2 * side)).any()
 
 
-def test_windows_may_be_of_any_size_below_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_detection_network_sees_the_whole_comparison_when_sliding() -> None:
+    both, images = filled("dmac") | filled("detector"), [[image] for image in pair(16)]
+    slid, whole = (
+        imdl_bench.load_model("dmac", weights=both, settings={"window": window, "score": "detection-net"})
+        for window in ("sliding", "whole")
+    )
+    found, wanted = slid.predict(*images)[0], whole.predict(*images)[0]
+    assert found.score == pytest.approx(wanted.score, abs=1e-5)
+    assert np.abs(found.mask - wanted.mask).max() > 0.01
+
+
+def test_any_number_of_parts_gives_the_same_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Larger inputs are correlated in parts; a whole number of parts or not, nothing changes."""
     torch.manual_seed(0)
     a, b = torch.rand(8, 40, 40), torch.rand(8, 40, 40)
@@ -465,3 +476,14 @@ def test_training_reaches_every_parameter() -> None:
     loss.mask_loss(*network(a, b), label, label).backward()
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), key
+
+
+@pytest.mark.parametrize("window", ["whole", "sliding"])
+def test_half_precision(window: str, small_windows: int) -> None:
+    """Correlation stays in float32: sums over 512 products of 8-bit mantissas could not tell shifts apart."""
+    ours = imdl_bench.load_model("dmac", weights="random", precision="bfloat16", settings={"window": window})
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        side = ours.network.describe(ours.prepare(pair(16)[0])[:3][None])
+    assert {level.dtype for level in side.levels} == {side.own.dtype} == {torch.float32}
+    found = ours.predict(*([image] for image in pair(16)))[0]
+    assert found.mask.dtype == np.float32 and np.isfinite(found.mask).all() and 0 <= found.score <= 1
