@@ -25,6 +25,7 @@ from imdl_bench.images import read_image
 layers = importlib.import_module("imdl_bench.models.mantranet.layers")
 detector = importlib.import_module("imdl_bench.models.mantranet.detector")
 tiling = importlib.import_module("imdl_bench.models.mantranet.tiling")
+keras = importlib.import_module("imdl_bench.models.mantranet.keras")
 model = importlib.import_module("imdl_bench.models.mantranet.model")
 
 FOLDER = GOLDEN / "mantranet"
@@ -97,7 +98,7 @@ def test_every_step_equals_the_authors(filled: torch.nn.Module, name: str) -> No
     compare(sigma, "sigma_keras", name, 5e-6)
     compare(mask, "mask_keras", name, mask_tolerance(name))
     # The authors' window sums are float32 running sums over the whole image; see the next tests for ours.
-    compare(z, "z_keras", name, 2e-3)
+    compare(z, "z_keras", name, 2e-3 if name == "splice1" else 1e-3)
     compare(hidden, "lstm_h_keras", name, 2e-4 if name == "splice1" else 3e-5)
 
 
@@ -156,24 +157,28 @@ def test_tiles_move_no_number(filled: torch.nn.Module, height: int, width: int) 
 
 
 def test_tiles_with_own_statistics_equal_the_whole(filled: torch.nn.Module) -> None:
-    image, find = batch_of(SMALL), filled.AnomalyDetector
+    """Two images in one batch: the whole network without stored statistics keeps them apart as well."""
+    network = model.ManTraNetwork().eval()
+    network.load_state_dict(filled.state_dict() | {key: torch.zeros(64) for key in STATISTICS})
+    images = batch_of(SMALL, noise(8, *SMALL.shape[:2]))
     with torch.inference_mode():
-        x = torch.nn.functional.batch_norm(find.adapt(filled.IMTFE(image)), None, None, training=True, eps=1e-3)
-        mean, deviation = detector.spread(x)
-        expected = find.decide(x, mean, find.floored(deviation))[0, 0]
-    found = tiled(filled, image, 32, own_statistics=True)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+        expected = network(images)[:, 0]
+    for image, mask in zip(images.split(1), expected, strict=True):
+        np.testing.assert_allclose(tiled(filled, image, 32, own_statistics=True), mask, rtol=0, atol=1e-5)
 
 
 def test_tiles_see_just_what_reaches_them(filled: torch.nn.Module) -> None:
-    """One pixel less around the tiles changes features; the detector's margin is that of its widest window."""
-    image = torch.zeros(1, 3, 31, 31)
-    image[0, :, 0, 0] = 1
+    def reached(change: Tensor) -> tuple[int, int]:
+        rows, columns = change.abs().amax((0, 1)).nonzero().amax(0).tolist()
+        return rows, columns
+
     with torch.inference_mode():
-        changed = (filled.IMTFE(image) - filled.IMTFE(torch.zeros_like(image))).abs().amax(1)[0] > 0
-    rows, columns = (changed.any(dim=axis).nonzero().max().item() for axis in (1, 0))
-    assert rows == columns == filled.IMTFE.radius == 14
-    assert filled.AnomalyDetector.radius == 15 + 2 * 3 + 3
+        image, x = torch.zeros(1, 3, 31, 31), torch.zeros(1, 64, 61, 61)
+        dark, flat = filled.IMTFE(image), filled.AnomalyDetector.decide(x, torch.zeros(1), torch.ones(1))
+        image[..., 0, 0], x[..., 0, 0] = 1, 1
+        assert reached(filled.IMTFE(image) - dark) == (14, 14) == (filled.IMTFE.radius,) * 2
+        changed = filled.AnomalyDetector.decide(x, torch.zeros(1), torch.ones(1)) - flat
+    assert reached(changed) == (24, 24) == (filled.AnomalyDetector.radius,) * 2
 
 
 def test_large_images_lie_in_a_file_and_give_the_same(
@@ -330,13 +335,24 @@ def test_keras_file_equals_the_same_weights_as_a_dict(tmp_path: Path) -> None:
     compare(made.predict([image])[0].mask, "mask_keras", "block_20x27", 3e-5)
 
 
+def test_keras_file_of_a_whole_model_with_numbered_scopes_is_read(tmp_path: Path) -> None:
+    plain = keras_file(tmp_path / "weights.h5")
+    with h5py.File(plain) as weights, h5py.File(tmp_path / "model.h5", "w") as file:
+        weights.copy(weights, file, "model_weights")
+        file.move("model_weights/bnorm/bnorm", "model_weights/bnorm/bnorm_1")
+        file.create_dataset("optimizer_weights/iterations:0", data=np.zeros(1))
+    found, expected = (keras.read_keras(path) for path in (tmp_path / "model.h5", plain))
+    assert found.keys() == expected.keys() == SHAPES.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
 def test_keras_files_that_do_not_fit_say_what_is_wrong(tmp_path: Path) -> None:
     def load(path: Path) -> None:
         imdl_bench.load_model("mantranet", f"official:{path}")
 
-    with pytest.raises(UsageError, match="missing: glbStd/min_std; unknown: none"):
+    with pytest.raises(UsageError, match="missing: glbStd/min_std; unknown or repeated: none"):
         load(keras_file(tmp_path / "a.h5", drop="glbStd/min_std"))
-    with pytest.raises(UsageError, match="missing: none; unknown: dense/dense/kernel:0"):
+    with pytest.raises(UsageError, match="missing: none; unknown or repeated: dense/dense/kernel:0"):
         load(keras_file(tmp_path / "b.h5", extra=("dense/kernel:0", (3, 4))))
     (tmp_path / "c.h5").write_bytes(b"no HDF5")
     with pytest.raises(UsageError, match=r"c\.h5: cannot be read as a Keras file"):

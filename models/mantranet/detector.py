@@ -22,9 +22,7 @@ class AnomalyDetector(nn.Module):
 
     # What lies further from a pixel than this reaches its mask through the statistics of the whole image alone: half a
     # window, and half a kernel for each step of the LSTM that follows and for the last convolution.
-    radius = max(
-        window // 2 + KERNEL // 2 * (len(WINDOWS) + 2 - step) for step, window in enumerate((*WINDOWS, 1))
-    )  # fmt: skip
+    radius = max(window // 2 + KERNEL // 2 * (len(WINDOWS) + 2 - step) for step, window in enumerate(WINDOWS))
 
     def __init__(self) -> None:
         super().__init__()

@@ -67,7 +67,7 @@ def read_keras(path: Path) -> dict[str, Tensor]:
     if missing or unknown:
         raise UsageError(
             f"{path}: is not a weight file of ManTra-Net: "
-            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+            f"missing: {', '.join(missing) or 'none'}; unknown or repeated: {', '.join(unknown) or 'none'}"
         )
     lstm = np.concatenate([_ordered(weights[name]) for name in RECURRENT], axis=1)
     found = {key: _ordered(weights[name]) for name, key in KEYS.items()} | {f"{LSTM}.weight": lstm}
