@@ -66,8 +66,14 @@ class _Network(ABC):
         return key
 
     def read_official(self, files: Sequence[Path]) -> dict[str, Tensor]:
-        """All tensors of the authors' files under the authors' keys."""
-        return {key: tensor for file in files for key, tensor in read_tensors(file).items()}
+        """All tensors of the authors' files under the authors' keys. Raises UsageError for a key in two files."""
+        found: dict[str, Tensor] = {}
+        for file in files:
+            tensors = read_tensors(file)
+            if twice := found.keys() & tensors.keys():
+                raise UsageError(f"{file}: holds {min(twice)}, as another file beside it does; give the file you mean")
+            found |= tensors
+        return found
 
     def from_official(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The authors' tensors under our keys; what we do not know keeps its name, so that it is reported."""

@@ -16,6 +16,7 @@ from imdl_bench.errors import DataError, UsageError, nearest
 
 OFFICIAL = "official:"
 OWN = (".safetensors",)
+CHECKPOINTS = (".pth", ".pt", ".h5", ".safetensors")
 MAX_BYTES = 4 << 30
 
 
@@ -141,10 +142,11 @@ def _official_files(card: ModelCard, path: Path) -> Weights:
                     raise UsageError(f"{path}: holds several different {file}; give the folder of the one you mean")
             if all(inside.values()):
                 found[name] = [places[0] for places in inside.values()]
-        if not found:
-            what = f"it has no {', '.join(lacking)}" if lacking else f"give the file itself: {OFFICIAL}FILE"
+        others = sorted(file for file in path.iterdir() if file.suffix in CHECKPOINTS)
+        if not found and (lacking or not others):
+            what = f"it has no {', '.join(lacking)}" if lacking else f"no file ends in {', '.join(CHECKPOINTS)}"
             raise UsageError(f"{path}: the official files of {card.name} are not here: {what}")
-        files = next(iter(found.values()))
+        files = next(iter(found.values()), others)
     else:
         raise UsageError(f"{path}: no such file or folder")
     for name, paths in found.items():

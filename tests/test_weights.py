@@ -109,6 +109,22 @@ def test_a_folder_without_the_files_says_which(checkpoint: Path, tmp_path: Path)
         imdl_bench.load_model("tiny", f"official:{checkpoint}")
 
 
+def test_a_folder_of_files_that_no_card_names_is_taken_whole(
+    checkpoint: Path, photo: np.ndarray, tmp_path: Path
+) -> None:
+    card = checkpoint.parent / "models/tiny/card.yaml"
+    card.write_text(card.read_text().partition("weights:")[0] + "weights: {}\n")
+    (tmp_path / "flat").mkdir()
+    with pytest.raises(UsageError, match="no file ends in"):
+        imdl_bench.load_model("tiny", f"official:{tmp_path / 'flat'}")
+    for name in ("body", "head"):
+        (tmp_path / f"flat/{name}.pth").write_bytes((checkpoint / f"{name}/{name}.pth").read_bytes())
+    np.testing.assert_array_equal(mask_of(tmp_path / "flat", photo), mask_of(official_state(), photo))
+    (tmp_path / "flat/all.pth").write_bytes((checkpoint / "all/all.pth").read_bytes())
+    with pytest.raises(UsageError, match="as another file beside it does"):
+        imdl_bench.load_model("tiny", tmp_path / "flat")
+
+
 def test_two_different_files_of_one_name_are_refused(checkpoint: Path) -> None:
     (checkpoint / "old").mkdir()
     torch.save(official_state(seed=9), checkpoint / "old/body.pth")
