@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 import sklearn.metrics as reference
 from plugin_folder import write_text
@@ -103,3 +107,24 @@ def test_a_missing_second_image_is_recorded(pairs: Path, tmp_path: Path) -> None
     result = imdl_bench.run("couples", data=pairs / "data", out=tmp_path)
     rows = pd.read_csv(result.runs[0].with_name("rows.csv")).set_index("sample")
     assert result.n_failed == 1 and "05.png: no such file" in rows.loc["4|5", "reason"]
+
+
+def test_predict_takes_donors(pairs: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    environment = {"IMDL_BENCH_PATH": str(pairs)}
+    images = sorted((pairs / "data/images").iterdir())[:3]
+    lone = cli("predict", "twins", images[0], "--out", tmp_path, **environment)
+    assert lone.returncode == 2 and "1 images need as many donors, 0 are given" in lone.stderr
+    single = cli("predict", "red", images[0], "--donor", images[1], "--out", tmp_path, **environment)
+    assert single.returncode == 2 and "takes one image at a time, no donors" in single.stderr
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    done = cli("predict", "twins", images[0], images[1], "--donor", images[2], "--donor", broken,
+               "--out", tmp_path, **environment)  # fmt: skip
+    assert done.returncode == 1 and f"{images[1]}: {broken}" in done.stdout, done.stdout
+    about = json.loads((tmp_path / f"{images[0].stem}.json").read_text())
+    donor = imdl_bench.read_image(images[2])
+    assert (about["donor"]["height"], about["donor"]["width"]) == donor.shape[:2]
+    written = np.asarray(PIL.Image.open(tmp_path / about["donor"]["mask"]), np.float64) / 65535
+    np.testing.assert_allclose(written, donor[..., 0] / 255, atol=1e-5)
+    assert PIL.Image.open(tmp_path / about["donor"]["overlay"]).size == (donor.shape[1], donor.shape[0])
+    assert PIL.Image.open(tmp_path / about["mask"]).size == PIL.Image.open(images[0]).size
