@@ -116,6 +116,12 @@ def test_random_weights_give_moderate_logits(photo: NDArray[np.uint8]) -> None:
         assert 0.01 < float(network.network(pixels).abs().max()) < 100
 
 
+def test_bfloat16_is_finite_and_near(small: Any) -> None:
+    half = imdl_bench.load_model("ncl", "random", seed=1, precision="bfloat16", settings={"backbone": "pvt_v2_b2"})
+    photo = block(2, 100, 120)
+    np.testing.assert_allclose(half.predict([photo])[0].mask, small.predict([photo])[0].mask, atol=0.05)
+
+
 @pytest.mark.parametrize("backbone", ["resnet50", "convnext_tiny", "pvt_v2_b2"])
 def test_every_backbone_keeps_the_size(backbone: str) -> None:
     network = layers.DeepLab(backbone).eval()
@@ -177,8 +183,12 @@ def test_photographs_of_512_are_only_normalised(small: Any, photo: NDArray[np.ui
 
 
 def test_batching_changes_nothing(small: Any) -> None:
+    """In one forward pass, too, which on a CPU only a larger ``batch_pixels`` makes."""
     photos = [noise(1, 16, 16), block(2, 333, 517), block(3, 64, 700)]
-    for together, photo in zip(small.predict(photos), photos, strict=True):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small, "batch_pixels", 1 << 20)
+        predictions = small.predict(photos)
+    for together, photo in zip(predictions, photos, strict=True):
         (alone,) = small.predict([photo])
         np.testing.assert_allclose(together.mask, alone.mask, atol=1e-5)
         assert together.mask.shape == photo.shape[:2]
