@@ -40,6 +40,10 @@ class Window:
     def of_all(cls, height: int, width: int) -> Window:
         return cls(Span(0, height, height), Span(0, width, width))
 
+    def cut(self, whole: Tensor) -> Tensor:
+        """This piece of (..., H, W)."""
+        return whole[..., self.rows.start : self.rows.stop, self.columns.start : self.columns.stop]
+
     def halved(self, times: int) -> Window:
         return Window(self.rows.halved(times), self.columns.halved(times))
 
@@ -57,25 +61,26 @@ def resize(piece: Tensor, source: Window, target: Window) -> Tensor:
         (B, C, rows of ``target``, columns of ``target``); for whole maps what ``interpolate`` gives with
         ``mode="bilinear", align_corners=True``.
     """
-    # The longer axis last: fewer values to compute in between.
-    wider = interpolated(piece, 3, source.columns, target.columns)
-    return interpolated(wider, 2, source.rows, target.rows)
-
-
-def interpolated(piece: Tensor, axis: int, source: Span, target: Span) -> Tensor:
-    """:func:`resize` along one axis."""
-    if source == target:
-        return piece
-    positions = source_positions(source.whole, target.whole)[target.start : target.stop]
-    low = positions.floor()
-    shape = [-1 if place == axis else 1 for place in range(piece.ndim)]
-    weight = (positions - low).to(piece.device, piece.dtype).view(shape)
-    first = low.long().to(piece.device) - source.start
-    near, far = (piece.index_select(axis, (first + step).clamp(0, len(source) - 1)) for step in (0, 1))
-    return torch.lerp(near, far, weight)
+    # With the channels innermost whole pixels are moved, which is several times faster than values.
+    x = piece.permute(0, 2, 3, 1)
+    x = _interpolated(x, 2, source.columns, target.columns)
+    x = _interpolated(x, 1, source.rows, target.rows)
+    return x.permute(0, 3, 1, 2)
 
 
 def source_positions(source: int, target: int) -> Tensor:
     """Float32 (target,): where each of ``target`` rows is read among ``source`` rows."""
     # In float32, as PyTorch computes them: at a thousand rows the rounding is 1e-4 of a row.
     return torch.arange(target, dtype=torch.float32) * (torch.tensor(source - 1.0) / max(target - 1, 1))
+
+
+def _interpolated(x: Tensor, axis: int, source: Span, target: Span) -> Tensor:
+    """One axis of :func:`resize`, for (B, rows, columns, C)."""
+    if source == target:
+        return x
+    positions = source_positions(source.whole, target.whole)[target.start : target.stop]
+    low = positions.floor()
+    weight = (positions - low).to(x.device, x.dtype).view([-1 if place == axis else 1 for place in range(4)])
+    first = low.long().to(x.device) - source.start
+    near, far = (x.index_select(axis, (first + step).clamp(0, len(source) - 1)) for step in (0, 1))
+    return torch.lerp(near, far, weight)

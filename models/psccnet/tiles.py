@@ -16,10 +16,11 @@ from .layers import CHANNELS, HRNet
 from .resize import Span, Window, resize, source_positions
 
 # Pixels around a tile. The coarsest branch reaches over 67 before the last exchange; being resized costs two of its
-# pixels (one neighbour, and one because aligned corners shift the grid by up to one), and being resampled one more.
+# pixels of 8 (one neighbour, and one because aligned corners shift the grid by up to one), being resampled 4 at most.
 HALO = 96
-STEM_HALO = 8
-STEM_PIXELS = 1 << 18
+STEM_HALO = 6
+# 256 channels of such a block take 30 MB; glibc returns larger arrays to the system each time, which costs page faults.
+STEM_TILE = 160
 
 
 def tiled_features(backbone: HRNet, batch: Tensor, tile: int) -> list[Tensor]:
@@ -40,29 +41,30 @@ def tiled_features(backbone: HRNet, batch: Tensor, tile: int) -> list[Tensor]:
     for rows in _cores(height, tile):
         for columns in _cores(width, tile):
             window = Window(_with_halo(rows, HALO), _with_halo(columns, HALO))
-            pixels = batch[..., window.rows.start : window.rows.stop, window.columns.start : window.columns.stop]
-            maps = backbone.branches(_stem_in_bands(backbone, pixels), window)
+            maps = backbone.branches(_stem(backbone, window.cut(batch)), window)
             for level, (feature, x) in enumerate(zip(features, maps, strict=True)):
                 target = Window(*(_read_from(core.halved(level), len(feature[0, 0])) for core in (rows, columns)))
-                place = feature[..., target.rows.start : target.rows.stop, target.columns.start : target.columns.stop]
-                place.copy_(resize(x, window.halved(level), target))
+                target.cut(feature).copy_(resize(x, window.halved(level), target))
     return features
 
 
-def _stem_in_bands(backbone: HRNet, pixels: Tensor) -> list[Tensor]:
-    """``backbone.stem`` in bands of rows: its 256 channels at full resolution are held for one band only."""
+def _stem(backbone: HRNet, pixels: Tensor) -> list[Tensor]:
+    """``backbone.stem`` in small blocks: its 256 channels at full resolution are held for one of them only."""
     count, _, height, width = pixels.shape
-    per_band = max(16, STEM_PIXELS // (count * width) // 2 * 2)
     maps = [
-        pixels.new_empty(count, channels, -(-height // step), -(-width // step))
-        for channels, step in zip(CHANNELS, (1, 2), strict=False)
-    ]
-    for band in _cores(height, per_band):
-        around = _with_halo(band, STEM_HALO)
-        parts = backbone.stem(pixels[:, :, around.start : around.stop])
-        for level, (whole, part) in enumerate(zip(maps, parts, strict=True)):
-            rows = band.halved(level)
-            whole[:, :, rows.start : rows.stop] = part[:, :, rows.within(around.halved(level))]
+        torch.empty(
+            (count, channels, -(-height // step), -(-width // step)),
+            device=pixels.device, memory_format=torch.channels_last,
+        )
+        for channels, step in ((CHANNELS[0], 1), (CHANNELS[1], 2))
+    ]  # fmt: skip
+    for rows in _cores(height, STEM_TILE):
+        for columns in _cores(width, STEM_TILE):
+            around = Window(_with_halo(rows, STEM_HALO), _with_halo(columns, STEM_HALO))
+            parts = backbone.stem(around.cut(pixels))
+            for level, (whole, part) in enumerate(zip(maps, parts, strict=True)):
+                core, outer = Window(rows, columns).halved(level), around.halved(level)
+                core.cut(whole).copy_(part[..., core.rows.within(outer.rows), core.columns.within(outer.columns)])
     return maps
 
 
