@@ -49,12 +49,17 @@ class _Network(ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(weights.seed)
             self.network = self.build(self.settings)
+            if weights.untrained:
+                self.settle()
         self._load(weights)
         self.network.eval().requires_grad_(False).to(self.device)
 
     @abstractmethod
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
         """The network with fresh weights, drawn from torch's global generator, which the caller has seeded."""
+
+    def settle(self) -> None:  # noqa: B027  (most networks need nothing)
+        """What fresh weights need before they are of any use in eval mode; called with random weights only, seeded."""
 
     @abstractmethod
     def prepare(self, image: Image) -> Tensor:

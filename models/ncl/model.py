@@ -28,9 +28,10 @@ class NCL(TorchModel):
     batch_pixels = SIDE * SIDE
 
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
-        network = DeepLab(backbone=settings["backbone"], tap=settings["tap"])
-        settle(network)
-        return network
+        return DeepLab(backbone=settings["backbone"], tap=settings["tap"])
+
+    def settle(self) -> None:
+        settle(self.network)
 
     def prepare(self, image: Image) -> Tensor:
         """Float32 (3, 512, 512): stretched by Pillow's bilinear filter (which averages when it shrinks), normalised."""
