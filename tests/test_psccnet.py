@@ -248,6 +248,16 @@ def test_settings_choose_masks_and_score() -> None:
     assert averaged.score != pytest.approx(full.score, abs=1e-3)
 
 
+def test_settings_are_checked() -> None:
+    from imdl_bench.errors import UsageError
+
+    assert loaded(without=["channel"]).network.masks.getmask1.without == ("channel",)
+    with pytest.raises(UsageError, match="without"):
+        loaded(without=["spacial"])
+    with pytest.raises(UsageError, match="stop_at_scale"):
+        loaded(stop_at_scale=5)
+
+
 @pytest.mark.parametrize("left_out", [["spatial"], ["channel"], ["spatial", "channel"]])
 def test_left_out_attention_is_a_zero_gamma(filled: torch.nn.Module, left_out: list[str]) -> None:
     gammas = tuple("gamma_" + attention[0] for attention in left_out)
