@@ -42,13 +42,13 @@ def training_loss(
     four.
 
     Args:
-        masks: float32 (B, 1, h, h) in [0, 1], the finest first.
-        logits: float32 (B, 2): authentic, forged.
+        masks: float32 or float64 (B, 1, h, h) in [0, 1], the finest first.
+        logits: float32 or float64 (B, 2): authentic, forged.
         truths: bool (B, 1, h, h), of the masks' sizes; see :func:`truth_at_scales`.
         forged: int64 (B,), 0 or 1.
     """
     if form == "paper":
-        terms = [binary_cross_entropy(mask, truth.float()) for mask, truth in zip(masks, truths, strict=True)]
+        terms = [binary_cross_entropy(mask, truth.to(mask.dtype)) for mask, truth in zip(masks, truths, strict=True)]
         detection = cross_entropy(logits, forged)
         return Losses(terms, detection, torch.stack(terms).mean() + detection)
     terms = [balanced_cross_entropy(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
@@ -61,9 +61,10 @@ def balanced_cross_entropy(mask: Tensor, truth: Tensor) -> Tensor:
 
     Plain where the batch has no forged pixel.
     """
-    fraction = truth.float().mean()
+    truth_values = truth.to(mask.dtype)
+    fraction = truth_values.mean()
     weights = torch.where(truth, 0.5 / fraction, 0.5 / (1 - fraction)) if fraction > 0 else None
-    return binary_cross_entropy(mask, truth.float(), weight=weights)
+    return binary_cross_entropy(mask, truth_values, weight=weights)
 
 
 def truth_at_scales(mask: NDArray[Any]) -> list[NDArray[np.bool_]]:
