@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from imdl_bench.errors import PredictionError
+from imdl_bench.errors import ImdlBenchError, PredictionError
 from imdl_bench.types import Image, Prediction
 
 Item = TypeVar("Item")
@@ -62,6 +62,8 @@ def predict_each(
             raise PredictionError(f"{len(predictions)} predictions for {count} images")
     except (Exception, SystemExit) as error:
         if count == 1:
+            if isinstance(error, ImdlBenchError):  # its message is made to be read
+                return [str(error)]
             return [f"{type(error).__name__}: {error}" if str(error) else type(error).__name__]
         half = count // 2
         halves = ([images[:half] for images in inputs], [images[half:] for images in inputs])

@@ -16,7 +16,7 @@ from imdl_bench.errors import DataError
 from imdl_bench.leaderboard import Line, find_runs, read_lines
 from imdl_bench.planning import Options, Plan, Progress, plan_run
 from imdl_bench.runner import execute
-from imdl_bench.tables import export_rows, to_csv, to_text
+from imdl_bench.tables import export_rows, to_csv, to_html, to_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,11 +46,7 @@ class RunResult:
         return to_text(self.lines)
 
     def _repr_html_(self) -> str:
-        if not self.lines:
-            return "<p>no finished run</p>"
-        order = list(dict.fromkeys(line.metric for line in self.lines))
-        wide = self.table.pivot(index=["dataset", "split", "model", "weights", "run"], columns="metric", values="value")
-        return str(wide[order].to_html(float_format=lambda value: f"{value:.4f}"))
+        return to_html(self.lines) if self.lines else "<p>no finished run</p>"
 
 
 def run(

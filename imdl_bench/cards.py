@@ -29,7 +29,7 @@ class WeightsCard(_Card):
     that git gives a file's content: SHA-1 over ``blob <size>\\0`` and the content.
     """
 
-    files: list[str] = Field(min_length=1)
+    files: list[Name] = Field(min_length=1)
     url: list[str] = []
     sha256: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = []
     git_blob: list[Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]] = []

@@ -108,6 +108,8 @@ def load_model(
     if card.weights is not None:
         if not isinstance(weights, Weights):
             weights = find_weights(card, weights, seed=seed, accept_licence=accept_licence)
+        elif weights.model != name:
+            raise UsageError(f"weights of {weights.model} are not those of {name}")
         arguments = {"weights": weights, "device": device, "precision": precision, "settings": chosen}
     elif weights is not None:
         raise UsageError(f"{name} has no weights: write --model {name}, not {name}@{weights}")

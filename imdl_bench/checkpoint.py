@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_torch(path)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -75,7 +76,8 @@ def load_checked(network: nn.Module, tensors: Mapping[str, Tensor], source: str)
         for key in common
         if tensors[key].is_floating_point() != wanted[key].is_floating_point()
     ]
-    broken = [key for key in common if not bool(torch.isfinite(tensors[key]).all())]
+    same = [key for key in common if tensors[key].shape == wanted[key].shape]
+    broken = [key for key in same if not bool(torch.isfinite(tensors[key]).all())]
     problems = [
         f"{what}: {_some(found)}"
         for what, found in [
@@ -104,15 +106,21 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
     import torch
 
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start != b"PK" and start[:1] != b"\x80":
+        raise UsageError(f"{path}: is no PyTorch checkpoint (nor is its name one of a .safetensors file)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
         raise UsageError(
-            f"{path}: holds Python objects besides tensors, which could run code and are not loaded. In the authors' "
-            "own environment, if you trust the file: model = torch.load(FILE, weights_only=False); "
-            f"torch.save(model.state_dict(), 'state_dict.pth'); then give that file ({_first_line(error)})"
+            f"{path}: holds Python objects besides tensors ({foreign[1] if foreign else _first_line(error)}), which "
+            "could run code and are not loaded. In the authors' own environment, if you trust the file: "
+            "model = torch.load(FILE, weights_only=False); torch.save(model.state_dict(), 'state_dict.pth'); then give "
+            "that file"
         ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+    except Exception as error:  # whatever a damaged file makes the unpickler do
         raise UsageError(f"{path}: cannot be read as a PyTorch checkpoint: {_first_line(error)}") from None
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -178,13 +179,16 @@ def _predict(options: argparse.Namespace) -> int:
     if options.weights is not None and "@" in options.model:
         raise UsageError(f"{options.model} and --weights {options.weights}: give the weights once")
     model = options.model if options.weights is None else f"{options.model}@{options.weights}"
-    failures = 0
+    failures, untrained = 0, False
     for path, outcome in predict_files(
         model, options.images, options.out, donors=options.donors, device=options.device, precision=options.precision,
         seed=options.seed, accept_licence=options.accept_licence,
     ):  # fmt: skip
         failures += isinstance(outcome, str)
         print(f"{path}: {outcome}" if isinstance(outcome, str) else f"{path} -> {outcome}")
+        untrained |= isinstance(outcome, Path) and json.loads(outcome.read_text())["settings"].get("untrained", False)
+    if untrained:
+        print("untrained: random weights; these masks and scores mean nothing")
     return FAILURES if failures else DONE
 
 
@@ -296,14 +300,15 @@ def _add_weights(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _fetch_weights(options: argparse.Namespace) -> int:
+    from imdl_bench.model_spec import ModelSpec
     from imdl_bench.weights import fetch_weights
 
-    name, _, weights = options.model.partition("@")
-    card = catalog.model_card(name)
-    if weights not in (card.weights or {}):
+    spec = ModelSpec.parse(options.model)
+    card = catalog.model_card(spec.name)
+    if spec.weights is None or spec.weights not in (card.weights or {}):
         known = ", ".join(card.weights or {}) or "none"
-        raise UsageError(f"{options.model}: the card of {name} has these weights: {known}")
-    for path in fetch_weights(card, weights, accept_licence=options.accept_licence):
+        raise UsageError(f"{options.model}: the card of {spec.name} has these weights: {known}")
+    for path in fetch_weights(card, spec.weights, accept_licence=options.accept_licence):
         print(path)
     return DONE
 
@@ -337,7 +342,10 @@ def _positive(text: str) -> int:
 
 
 def _seed(text: str) -> int:
-    return _whole(text, 0)
+    value = _whole(text, 0)
+    if value >= 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text} has more than 63 bits")
+    return value
 
 
 def _whole(text: str, least: int) -> int:

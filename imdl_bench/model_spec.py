@@ -31,6 +31,9 @@ class ModelSpec:
             if not equals:
                 raise UsageError(f"{text}: setting {part!r} has no value; write {name}:KEY=VALUE,KEY=VALUE@WEIGHTS")
             settings.append((key.strip(), value.strip()))
+        for key, _ in settings:
+            if [other for other, _ in settings].count(key) > 1:
+                raise UsageError(f"{text}: setting {key!r} is given twice")
         return cls(name, tuple(settings), weights or None)
 
     def checked(self, card: ModelCard) -> ModelSpec:
@@ -68,6 +71,8 @@ def _checked(model: str, key: str, setting: SettingCard, value: Any) -> Any:
             if each not in setting.choices:
                 raise UsageError(f"{model}: setting {key!r} takes {_listed(setting.choices)}, not {each!r}")
         return [choice for choice in setting.choices if choice in value]
+    if isinstance(setting.default, float) and type(value) is int:
+        value = float(value)
     if setting.choices and not any(type(value) is type(choice) and value == choice for choice in setting.choices):
         raise UsageError(f"{model}: setting {key!r} is one of {_listed(setting.choices)}, not {value!r}")
     if type(value) is not type(setting.default) and not setting.choices:
@@ -79,8 +84,15 @@ def _from_text(value: Any, setting: SettingCard | None) -> Any:
     if setting is None or not isinstance(value, str):
         return value
     if isinstance(setting.default, list):
-        return [yaml.safe_load(part) for part in value.split("+") if part]
-    return value if isinstance(setting.default, str) else yaml.safe_load(value)
+        return [_parsed(part) for part in value.split("+") if part]
+    return value if isinstance(setting.default, str) else _parsed(value)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text
 
 
 def _to_text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import imdl_bench
 from imdl_bench import catalog, records
@@ -14,7 +15,7 @@ from imdl_bench.errors import UsageError, nearest
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.model_spec import ModelSpec
 from imdl_bench.records import RunFile, RunKey
-from imdl_bench.types import Sample
+from imdl_bench.types import Model, PairModel, Sample
 from imdl_bench.weights import Weights, find_weights
 
 Progress = Callable[[int], object]
@@ -22,22 +23,29 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class _Contender:
-    """A model that takes part, with its weights found and verified."""
+    """A model that takes part, with its weights found and verified; ``code`` is the hash of its folder."""
 
     spec: ModelSpec
     card: ModelCard
     weights: Weights | None
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One model on one split: its run's folder and how many images wait."""
+    """One model on one split: its run's folder, what is recorded about it, and how many images wait.
+
+    ``model`` is loaded where images wait.
+    """
 
     spec: ModelSpec
     card: ModelCard
     weights: Weights | None
     folder: Path
+    about: dict[str, Any]
+    remarks: tuple[str, ...]
     todo: int
+    model: Model | PairModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,8 @@ def plan_run(
     options: Options,
     progress: Progress,
 ) -> list[Plan]:
-    """Check everything that can be checked before the first image is decoded, and open what is there to resume.
+    """Check everything that can be checked before the first image is decoded, load the models that have work to do,
+    and open what is there to resume.
 
     Raises:
         UsageError, CardError, DataError: nothing has been written yet.
@@ -85,8 +94,8 @@ def plan_run(
         raise UsageError(f"{protocol.name} names no models of its own; give --model NAME")
     if options.batch_size < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
         raise UsageError("batch size, workers and limit are whole numbers from 1 up")
-    if options.seed < 0:
-        raise UsageError(f"seed {options.seed} is not a whole number from 0 up")
+    if not 0 <= options.seed < 1 << 63:
+        raise UsageError(f"seed {options.seed} is not a whole number from 0 up, of at most 63 bits")
     used = [line.dataset for line in protocol.data]
     for name in options.split_files:
         if name not in used:
@@ -99,14 +108,43 @@ def plan_run(
     for line in protocol.data:
         for card in cards:
             _refuse_mismatch(protocol, line, card, metrics)
-    contenders = [_Contender(spec, card, _find_weights(spec, card, options)) for spec, card in zip(specs, cards, strict=True)]  # fmt: skip  # noqa: E501
-    for spec in specs:
+    contenders: dict[tuple[str, str], _Contender] = {}
+    for spec, card in zip(specs, cards, strict=True):
+        weights = _find_weights(spec, card, options)
+        same = (spec.model, weights.identity if weights else "")
+        contenders.setdefault(same, _Contender(spec, card, weights, catalog.fingerprint("models", spec.name)))
         catalog.model_entry(spec.name)
     loaded = [_load_line(protocol, line, data, options) for line in protocol.data]
-    return [
-        _open_cells(protocol, line, contenders, found, options, progress)
+    plans = [
+        _plan_line(protocol, line, tuple(contenders.values()), found, options, progress)
         for line, found in zip(protocol.data, loaded, strict=True)
     ]
+    plans = _with_models(plans, options)
+    for plan in plans:
+        for cell in plan.cells:
+            _record(cell)
+    return plans
+
+
+def _with_models(plans: Sequence[Plan], options: Options) -> list[Plan]:
+    """The plans with every model that has work to do, each loaded once."""
+    waiting = {cell.spec: cell for plan in plans for cell in plan.cells if cell.todo}
+    models = {
+        spec: catalog.load_model(
+            spec.name, cell.weights,
+            device=options.device, precision=options.precision, settings=dict(spec.settings),
+        )
+        for spec, cell in waiting.items()
+    }  # fmt: skip
+    return [
+        replace(plan, cells=tuple(replace(cell, model=models.get(cell.spec)) for cell in plan.cells)) for plan in plans
+    ]
+
+
+def _record(cell: Cell) -> None:
+    with RunFile(cell.folder / "run.sqlite", write=True) as file:
+        file.write_meta(cell.about)
+        file.write_meta({"remarks": cell.remarks}, replace=True)
 
 
 def _metrics(protocol: Protocol) -> list[Metric]:
@@ -182,7 +220,7 @@ def _evenly(samples: Sequence[Sample], limit: int) -> tuple[Sample, ...]:
     return tuple(samples[place] for place in sorted(chosen))
 
 
-def _open_cells(
+def _plan_line(
     protocol: Protocol,
     line: DataLine,
     contenders: Sequence[_Contender],
@@ -193,17 +231,17 @@ def _open_cells(
     dataset, samples, remarks = loaded
     decoding = {"forged": dataset.forged, "size_mismatch": dataset.size_mismatch}
     content = records.data_fingerprint(samples, decoding, options.workers, progress)
-    cells = [_open_cell(protocol, line, each, content, samples, remarks, options) for each in contenders]
+    cells = [_plan_cell(protocol, line, each, content, samples, remarks, options) for each in contenders]
     return Plan(dataset, samples, tuple(cells))
 
 
-def _open_cell(
+def _plan_cell(
     protocol: Protocol,
     line: DataLine,
     contender: _Contender,
     content: str,
     samples: Sequence[Sample],
-    remarks: Sequence[str],
+    remarks: tuple[str, ...],
     options: Options,
 ) -> Cell:
     spec, card, weights = contender.spec, contender.card, contender.weights
@@ -213,7 +251,7 @@ def _open_cell(
         version=protocol.version,
         rules=rules | {"keep": line.keep},
         model=spec.model,
-        model_code=catalog.fingerprint("models", spec.name),
+        model_code=contender.code,
         weights=weights.label if weights else "",
         weights_content=weights.identity if weights else "",
         precision=options.precision if weights else "",
@@ -225,18 +263,24 @@ def _open_cell(
         scoring=records.SCORING_VERSION,
         libraries=records.pixel_libraries(),
     )
-    place = options.out / "runs" / protocol.name / _file_name(f"{spec.model}@{key.weights}" if weights else spec.model)
+    # Without the name of a file, so that its copies lead to the same folder.
+    name = f"{spec.model}@{weights.label.rpartition('#')[2]}" if weights else spec.model
+    place = options.out / "runs" / protocol.name / _file_name(name)
     folder = place / f"{line.dataset}-{_file_name(line.split)}-{key.hash}"
     about = {"key": asdict(key), "n_samples": len(samples), "protocol": protocol.model_dump(mode="json")}
     about |= {"environment": records.environment(), "library": imdl_bench.__version__}
     if weights is not None:
         about["weights"] = {"licence": weights.licence, "trained_on": weights.trained_on}
-        remarks = (*remarks, f"untrained: random weights, seed {weights.seed}") if weights.untrained else remarks
-    with RunFile(folder / "run.sqlite", write=True) as file:
-        file.write_meta(about)
-        file.write_meta({"remarks": remarks}, replace=True)
-        done = file.done()
-    return Cell(spec, card, weights, folder, sum(sample.id not in done for sample in samples))
+        remarks = (*remarks, "untrained: random weights") if weights.untrained else remarks
+    done = _done(folder / "run.sqlite")
+    return Cell(spec, card, weights, folder, about, remarks, sum(sample.id not in done for sample in samples))
+
+
+def _done(run: Path) -> set[str]:
+    if not run.exists():
+        return set()
+    with RunFile(run, write=True) as file:
+        return file.done()
 
 
 def data_root(dataset: str, data: Path | str | Mapping[str, Path] | None) -> Path | None:

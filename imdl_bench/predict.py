@@ -56,11 +56,12 @@ def predict_files(
     weights = spec.weights if card.weights is None else find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence)  # fmt: skip  # noqa: E501
     settings: dict[str, object] = {"model": spec.model, **records.pixel_libraries()}
     if isinstance(weights, Weights):
-        settings |= {"weights": weights.label, "weights_sha256": weights.identity, "trained_on": weights.trained_on}
+        settings |= {"weights": weights.label, "weights_content": weights.identity, "trained_on": weights.trained_on}
         settings |= {"untrained": weights.untrained, "device": device, "precision": precision}
     predict = catalog.load_model(
         spec.name, weights, device=device, precision=precision, settings=dict(spec.settings)
     ).predict
+    _refuse_overwriting(out, images, donors)
     out.mkdir(parents=True, exist_ok=True)
     for place, (path, name) in enumerate(zip(images, output_names(images), strict=True)):
         try:
@@ -73,6 +74,14 @@ def predict_files(
             yield path, prediction
             continue
         yield path, _write(out / name, inputs, prediction, settings)
+
+
+def _refuse_overwriting(out: Path, images: Sequence[Path], donors: Sequence[Path]) -> None:
+    kinds = ("mask.png", "overlay.png", "json", "donor_mask.png", "donor_overlay.png")
+    written = {(out / f"{name}.{kind}").resolve() for name in output_names(images) for kind in kinds}
+    for path in (*images, *donors):
+        if path.resolve() in written:
+            raise UsageError(f"{path}: would be overwritten; give another --out")
 
 
 def output_names(images: Sequence[Path]) -> list[str]:

@@ -26,7 +26,7 @@ from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.types import Sample
 
 SCORING_VERSION = 1
-PIXEL_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "scipy", "pywavelets", "torch")
+PIXEL_LIBRARIES = ("numpy", "pillow", "scipy", "pywavelets", "torch", "torchvision", "timm")
 
 _APPLICATION = 0x494D444C  # "IMDL": tells a run's file from any other SQLite database
 _SCHEMA = """
@@ -63,8 +63,11 @@ class RunKey:
 
     @property
     def hash(self) -> str:
-        """12 hexadecimal digits that name the run."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        """12 hexadecimal digits that name the run. A file of weights counts by its content, not by its name."""
+        parts = asdict(self)
+        if self.weights_content:
+            del parts["weights"]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +232,17 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 def environment() -> dict[str, str]:
     """What a number may depend on beside the key: recorded with every run."""
-    return {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    threads = os.environ.get("OMP_NUM_THREADS") or str(default_workers())
+    found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    return found | {"threads": threads}
 
 
 @cache
 def pixel_libraries() -> dict[str, str]:
     """Versions of the libraries that decode and compute pixels, and our own; another version is another run."""
-    found = {"imdl-bench": imdl_bench.__version__}
+    import cv2  # comes under several names of distribution
+
+    found = {"imdl-bench": imdl_bench.__version__, "opencv": cv2.__version__}
     for name in PIXEL_LIBRARIES:
         try:
             found[name] = version(name)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imdl_bench import catalog, records
+from imdl_bench import records
 from imdl_bench.batching import ShapeBatches, predict_each
 from imdl_bench.cards import Protocol
 from imdl_bench.dataset import Dataset
@@ -78,14 +78,11 @@ def execute(plan: Plan, protocol: Protocol, options: Options, progress: Progress
 
 def _start(cell: Cell, protocol: Protocol, options: Options, progress: Progress, held: ExitStack) -> Job:
     held.enter_context(records.sole_writer(cell.folder))
-    model = catalog.load_model(
-        cell.spec.name, cell.weights,
-        device=options.device, precision=options.precision, settings=dict(cell.spec.settings),
-    )  # fmt: skip
     metrics = [parse_metric(name) for name in protocol.metrics]
     writer = Writer(cell.folder / "run.sqlite", metrics, protocol.pixels_of == "all", progress)
     held.callback(writer.close)
-    return Job(cell, model.predict, ShapeBatches(options.batch_size), writer)
+    assert cell.model is not None
+    return Job(cell, cell.model.predict, ShapeBatches(options.batch_size), writer)
 
 
 def _take(job: Job, decoded: Decoded, pool: ThreadPoolExecutor) -> None:

@@ -8,17 +8,18 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import fields
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from imdl_bench.cache import write_atomically
-from imdl_bench.cards import UNTRAINED
 from imdl_bench.leaderboard import Line
 from imdl_bench.metrics.names import parse_metric
 from imdl_bench.metrics.pixel import has_own_value
 from imdl_bench.records import Row, RunFile
+from imdl_bench.weights import is_untrained
 
 ROW_COLUMNS = (
     *("sample", "distortion", "forged", "kind", "group", "status", "reason", "warnings"),
@@ -35,7 +36,7 @@ def export_rows(run: Path, *, timing: bool) -> list[Path]:
         meta, rows = file.read_meta(), file.rows()
     metrics = [parse_metric(name) for name in meta["protocol"]["metrics"]]
     own = [(place, metric.name) for place, metric in enumerate(metrics) if has_own_value(metric)]
-    remark = ("untrained: random weights",) if meta["key"]["weights"] == UNTRAINED else ()
+    remark = ("untrained: random weights",) if is_untrained(meta["key"]["weights"]) else ()
     table: list[dict[str, Any]] = [_exported(row, own, remark, timing=timing) for row in rows]
     written = [run.with_name("rows.csv")]
     write_atomically(written[0], _csv(table).encode())
@@ -65,6 +66,21 @@ def to_csv(lines: Sequence[Line], *, timing: bool) -> str:
 def to_text(lines: Sequence[Line]) -> str:
     """Tables for a terminal: per data set and protocol, metrics down, models across, intervals in brackets."""
     return "\n\n".join(_text_table(title, part) for title, part in _by_data(lines))
+
+
+def to_html(lines: Sequence[Line]) -> str:
+    """Tables for a notebook: per data set, models down, metrics across, and what a reader must know below."""
+    parts = []
+    for title, part in _by_data(lines):
+        metrics, models, cells = _grid(part)
+        head = "".join(f"<th>{escape(name)}</th>" for name in ("model", *metrics))
+        body = "".join(
+            "".join(["<tr>", f"<th>{escape(model)}</th>", *(f"<td>{cells.get((model, m), '')}</td>" for m in metrics)])
+            for model in models
+        )
+        notes = "".join(f"<p>{escape(note)}</p>" for note in _notes(part))
+        parts.append(f"<p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>{notes}")
+    return "".join(parts)
 
 
 def to_markdown(lines: Sequence[Line]) -> str:
@@ -134,7 +150,7 @@ def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
 
 
 def _label(line: Line) -> str:
-    untrained = " (untrained)" if line.weights == UNTRAINED else ""
+    untrained = " (untrained)" if is_untrained(line.weights) else ""
     return f"{line.model}@{line.weights}{untrained}" if line.weights else line.model
 
 

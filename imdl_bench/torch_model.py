@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +19,7 @@ from imdl_bench.checkpoint import load_checked, read_metadata, read_tensors, wri
 from imdl_bench.errors import ImageError, PredictionError, UsageError, nearest
 from imdl_bench.images import as_image
 from imdl_bench.types import Image, Prediction
-from imdl_bench.weights import Weights
+from imdl_bench.weights import Weights, refuse_changed
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SMALLEST_TILE = 256
@@ -42,6 +44,8 @@ class _Network(ABC):
         if precision not in PRECISIONS:
             raise UsageError(f"no precision {precision!r}{nearest(precision, PRECISIONS)} ({', '.join(PRECISIONS)})")
         self.device = _device(device)
+        if precision == "float16" and self.device.type == "cpu":
+            warnings.warn("float16 is far slower than float32 on a CPU; bfloat16 is not", stacklevel=3)
         self.precision = precision
         self.settings = dict(settings)
         if self.device.type == "cuda":
@@ -49,7 +53,7 @@ class _Network(ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(weights.seed)
             self.network = self.build(self.settings)
-            if weights.untrained:
+            if weights.layout == "random":
                 self.settle()
         self._load(weights)
         self.network.eval().requires_grad_(False).to(self.device)
@@ -91,6 +95,7 @@ class _Network(ABC):
         about = {
             "format": "imdl-bench", "model": source.model, "settings": self.settings, "source": source.label,
             "source_sha256": source.identity, "trained_on": list(source.trained_on), "licence": source.licence,
+            "untrained": source.untrained,
         }  # fmt: skip
         write_tensors(path, self.network.state_dict(), about)
 
@@ -98,17 +103,21 @@ class _Network(ABC):
         if weights.layout == "random":
             return
         if weights.layout == "own":
-            _check_metadata(weights.files[0], weights.model)
             tensors = read_tensors(weights.files[0])
+            made_for = _made_for(weights, self.settings)
         elif weights.layout == "official":
-            tensors = self.from_official(self.read_official(weights.files))
+            tensors, made_for = self.from_official(self.read_official(weights.files)), ""
         else:
             given = {key: torch.as_tensor(value).detach().cpu() for key, value in (weights.tensors or {}).items()}
-            tensors = self.from_official(given)
-        load_checked(self.network, tensors, f"{weights.model}@{weights.label}")
+            tensors, made_for = self.from_official(given), ""
+        refuse_changed(weights)
+        names = ", ".join(str(file) for file in weights.files) or weights.label
+        load_checked(self.network, tensors, f"{names}{made_for}")
 
     def _predict(self, *inputs: Sequence[Image]) -> list[Prediction]:
         """Predictions in order; images whose network inputs have equal shapes go through the network together."""
+        if len({len(images) for images in inputs}) > 1:
+            raise UsageError(f"as many donors as probes are needed, not {' and '.join(str(len(i)) for i in inputs)}")
         rows = list(zip(*inputs, strict=True))
         prepared = [tuple(self._prepared(image) for image in row) for row in rows]
         groups: dict[tuple[torch.Size, ...], list[int]] = {}
@@ -128,7 +137,9 @@ class _Network(ABC):
         image = as_image(image)
         height, width = image.shape[:2]
         if min(height, width) < self.least_side:
-            raise ImageError(f"is {width} x {height}; this network needs at least {self.least_side} pixels a side")
+            raise ImageError(
+                f"an image of {width} x {height}; this network needs at least {self.least_side} pixels a side"
+            )
         return self.prepare(image)
 
     def _run(
@@ -263,13 +274,23 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"no device {name!r}; write cpu, cuda or cuda:1") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise UsageError(f"no device {name!r}; write cpu, cuda or cuda:1")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {name}: {torch.cuda.device_count()} CUDA GPUs are visible to PyTorch; use cpu")
     return device
 
 
-def _check_metadata(path: Path, model: str) -> None:
-    written = read_metadata(path).get("model", model)
-    if written != model:
-        raise UsageError(f"{path}: holds weights of {written}, not of {model}")
+def _made_for(weights: Weights, settings: Mapping[str, Any]) -> str:
+    """What an own file says it was written for, where that is not what it is loaded into."""
+    about = read_metadata(weights.files[0])
+    model = about.get("model", weights.model)
+    if model != weights.model:
+        raise UsageError(f"{weights.files[0]}: holds weights of {model}, not of {weights.model}")
+    try:
+        theirs = dict(json.loads(about.get("settings", "{}")))
+    except (ValueError, TypeError):
+        return ""
+    other = [f"{key}={theirs[key]}" for key in theirs if theirs[key] != settings.get(key, theirs[key])]
+    return f" (written for {model}:{','.join(other)})" if other else ""

@@ -34,6 +34,7 @@ class Weights:
         seed: of random weights.
         trained_on: names of data sets; empty where unknown.
         licence: as on the card; empty where unknown.
+        untrained: random, also when they come from a file: whatever they touch says so.
     """
 
     model: str
@@ -45,11 +46,7 @@ class Weights:
     seed: int = 0
     trained_on: tuple[str, ...] = ()
     licence: str = ""
-
-    @property
-    def untrained(self) -> bool:
-        """Random weights: whatever they touch says so."""
-        return self.layout == "random"
+    untrained: bool = False
 
 
 def find_weights(
@@ -72,23 +69,36 @@ def find_weights(
     if wanted is None:
         raise UsageError(f"{card.name} needs weights: write {card.name}@WEIGHTS with {_offers(card)}")
     if isinstance(wanted, Mapping):
-        identity = _identity_of(wanted)
-        return Weights(card.name, f"given#{identity[:8]}", "given", identity, tensors=wanted)
+        return _given(card, wanted)
+    if not isinstance(wanted, (str, Path)):
+        raise UsageError(f"{card.name}: weights are a name, a path or a dict, not {type(wanted).__name__}")
     text = str(wanted)
     if text == UNTRAINED:
-        return Weights(card.name, UNTRAINED, "random", f"random, seed {seed}", seed=seed)
+        return Weights(card.name, UNTRAINED, "random", f"random, seed {seed}", seed=seed, untrained=True)
     if text.startswith(OFFICIAL):
-        return _official_files(card, Path(text.removeprefix(OFFICIAL)).expanduser())
+        return _official_files(card, _path(text.removeprefix(OFFICIAL)))
     entry = (card.weights or {}).get(text)
     if entry is not None:
         return _named(card, text, entry, fetch_weights(card, text, accept_licence=accept_licence))
-    path = Path(text).expanduser()
-    if path.suffix in OWN:
+    path = _path(text)
+    if path.suffix.lower() in OWN:
         return _own_file(card, path)
     if path.exists():
         return _official_files(card, path)
     known = [*(card.weights or {}), UNTRAINED]
     raise UsageError(f"{card.name} has no weights {text!r}{nearest(text, known)} (it takes {_offers(card)})")
+
+
+def is_untrained(label: str) -> bool:
+    """Whether a label in a table is one of random weights."""
+    return label.partition("#")[0] == UNTRAINED
+
+
+def refuse_changed(weights: Weights) -> None:
+    """Raise DataError where a file is no longer the one that was found: its numbers would bear another's name."""
+    if weights.files and _identity(weights.files) != weights.identity:
+        names = ", ".join(str(file) for file in weights.files)
+        raise DataError(f"{names}: changed since the run was planned; give the same command again")
 
 
 def fetch_weights(card: ModelCard, name: str, *, accept_licence: bool) -> list[Path]:
@@ -114,9 +124,11 @@ def fetch_weights(card: ModelCard, name: str, *, accept_licence: bool) -> list[P
             "give --accept-licence (in Python accept_licence=True)"
         )
     for place in missing:
-        download_file(entry.url[place], paths[place], MAX_BYTES, check=partial(_refuse_other, entry, place))
+        sent = f"{entry.url[place]}: what came is not the file that the card knows"
+        download_file(entry.url[place], paths[place], MAX_BYTES, check=partial(_refuse_other, entry, place, sent))
     for place, path in enumerate(paths):
-        _refuse_other(entry, place, path)
+        again = "delete it to fetch it again" if entry.url else f"get it again from {entry.page}"
+        _refuse_other(entry, place, f"{path}: is not the file that the card knows; {again}", path)
     return paths
 
 
@@ -130,6 +142,10 @@ def _named(card: ModelCard, name: str, entry: WeightsCard, paths: Sequence[Path]
 def _official_files(card: ModelCard, path: Path) -> Weights:
     entries = card.weights or {}
     if path.is_file():
+        for entry in entries.values():
+            if path.name in entry.files and len(entry.files) > 1:
+                parts = ", ".join(entry.files)
+                raise UsageError(f"{path}: is one of several files ({parts}); give the folder that holds them all")
         found = {name: [path] for name, entry in entries.items() if len(entry.files) == 1}
         files = [path]
     elif path.is_dir():
@@ -165,13 +181,17 @@ def _own_file(card: ModelCard, path: Path) -> Weights:
     try:
         trained_on = json.loads(about.get("trained_on", "[]"))
     except ValueError:
-        raise DataError(f"{path}: its metadata are damaged: trained_on is {about['trained_on']!r}") from None
+        trained_on = None
+    if not isinstance(trained_on, list) or not all(isinstance(name, str) for name in trained_on):
+        raise DataError(f"{path}: its metadata are damaged: trained_on is {about['trained_on']!r}, no list of names")
     identity = _identity([path])
+    untrained = about.get("untrained") == "true"
+    stem = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in path.stem)
+    name = UNTRAINED if untrained else "own" if stem == UNTRAINED else stem
     return Weights(
-        *(card.name, f"{path.stem}#{identity[:8]}", "own", identity, (path,)),
-        trained_on=tuple(map(str, trained_on)),
-        licence=about.get("licence", ""),
-    )
+        *(card.name, f"{name}#{identity[:8]}", "own", identity, (path,)),
+        trained_on=tuple(trained_on), licence=about.get("licence", ""), untrained=untrained,
+    )  # fmt: skip
 
 
 def _matches(entry: WeightsCard, paths: Sequence[Path]) -> bool:
@@ -184,14 +204,11 @@ def _matches(entry: WeightsCard, paths: Sequence[Path]) -> bool:
     )
 
 
-def _refuse_other(entry: WeightsCard, place: int, path: Path) -> None:
+def _refuse_other(entry: WeightsCard, place: int, message: str, path: Path) -> None:
     sha256, git_blob = _checksums(path)
     for kind, known, found in (("sha256", entry.sha256, sha256), ("git blob id", entry.git_blob, git_blob)):
         if known and known[place] != found:
-            raise DataError(
-                f"{path}: {entry.files[place]} has the {kind} {found}, the card says {known[place]}; "
-                "delete it to fetch it again"
-            )
+            raise DataError(f"{message} ({kind} {found}, on the card {known[place]})")
 
 
 def _checksums(path: Path) -> tuple[str, str]:
@@ -211,12 +228,19 @@ def _checksums_of(path: Path, size: int, changed: int) -> tuple[str, str]:
 
 
 def _identity(paths: Sequence[Path]) -> str:
-    return hashlib.sha256("\n".join(_checksums(path)[0] for path in paths).encode()).hexdigest()
+    """sha256 of a single file; of several, over theirs."""
+    sums = [_checksums(path)[0] for path in paths]
+    return sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
 
-def _identity_of(tensors: Mapping[str, Any]) -> str:
+def _given(card: ModelCard, tensors: Mapping[str, Any]) -> Weights:
     import numpy as np
 
+    strange = [str(key) for key, value in tensors.items() if not isinstance(key, str) or not hasattr(value, "shape")]
+    if strange:
+        raise UsageError(
+            f"{card.name}: weights are a dict of names to arrays; no array is under {', '.join(strange[:8])}"
+        )
     digest = hashlib.sha256()
     for key in sorted(tensors):
         value = tensors[key]
@@ -224,7 +248,19 @@ def _identity_of(tensors: Mapping[str, Any]) -> str:
             value = value.detach().cpu().double()
         values = np.ascontiguousarray(value)
         digest.update(f"{key} {values.dtype} {values.shape}\0".encode() + values.tobytes())
-    return digest.hexdigest()
+    identity = digest.hexdigest()
+    return Weights(card.name, f"given#{identity[:8]}", "given", identity, tensors=tensors)
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise UsageError(f"{OFFICIAL} needs the path of a file or folder")
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"{text[:200]}: is no path: {error}") from None
+    return path
 
 
 def _offers(card: ModelCard) -> str:

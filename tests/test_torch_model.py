@@ -84,10 +84,11 @@ def test_other_errors_are_not_taken_for_memory(tiny: Any, photo: np.ndarray, mon
 
 
 def test_images_too_small_are_refused_by_name_of_the_least(tiny: Any, photo: np.ndarray) -> None:
-    with pytest.raises(ImageError, match="is 40 x 15; this network needs at least 16 pixels a side"):
+    with pytest.raises(ImageError, match="an image of 40 x 15; this network needs at least 16 pixels a side"):
         tiny.predict([Image(photo[:15, :40])])
 
 
+@pytest.mark.filterwarnings("ignore:float16 is far slower")
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_moves_masks_by_a_hair(tiny: Any, photo: np.ndarray, precision: str) -> None:
     lower: Any = imdl_bench.load_model("tiny", official_state(), precision=precision)
@@ -100,12 +101,19 @@ def test_lower_precision_moves_masks_by_a_hair(tiny: Any, photo: np.ndarray, pre
     [
         ({"precision": "float8"}, "no precision 'float8'"),
         ({"device": "gpu"}, "no device 'gpu'"),
+        ({"device": "meta"}, "no device 'meta'"),
+        ({"device": "cpu:7"}, "no device 'cpu:7'"),
         ({"device": "cuda:77"}, "CUDA GPUs are visible"),
     ],
 )
 def test_unknown_devices_and_precisions_are_explained(tiny: Any, arguments: dict[str, str], hint: str) -> None:
     with pytest.raises(UsageError, match=hint):
         imdl_bench.load_model("tiny", official_state(), **arguments)
+
+
+def test_float16_on_a_cpu_is_warned_of(tiny: Any) -> None:
+    with pytest.warns(UserWarning, match="float16 is far slower than float32 on a CPU"):
+        imdl_bench.load_model("tiny", official_state(), precision="float16")
 
 
 def test_read_only_and_strided_images_are_taken(tiny: Any, photo: np.ndarray) -> None:

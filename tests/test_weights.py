@@ -93,6 +93,9 @@ def test_what_does_not_fit_is_listed(checkpoint: Path) -> None:
         ("offical", "no weights 'offical'; did you mean 'official'"),
         ("nowhere.safetensors", "nowhere.safetensors: no such file"),
         ("official:nowhere", "no such file or folder"),
+        ("official:", "official: needs the path"),
+        ("official:~nosuchuser/x.pth", "is no path"),
+        ("x" * 5000, "is no path"),
         ("official", "no direct address is known for body.pth, head.pth"),
         ("restricted", "research only .*--accept-licence"),
     ],
@@ -143,6 +146,39 @@ def test_pickled_code_is_never_run(checkpoint: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=rf"{name}: holds Python objects.*state_dict\(\)"):
             imdl_bench.load_model("tiny", f"official:{tmp_path / name}")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_picture_is_no_checkpoint_and_is_not_to_be_trusted(checkpoint: Path, with_plugin: Path) -> None:
+    with pytest.raises(UsageError, match="is no PyTorch checkpoint") as error:
+        imdl_bench.load_model("tiny", with_plugin / "data/images/00.png")
+    assert "weights_only=False" not in str(error.value)
+
+
+def test_one_of_several_files_says_so(checkpoint: Path) -> None:
+    with pytest.raises(UsageError, match=r"is one of several files \(body.pth, head.pth\); give the folder"):
+        imdl_bench.load_model("tiny", checkpoint / "body/body.pth")
+
+
+def test_a_tensor_that_claims_to_be_huge_costs_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    state = official_state() | {"conv.weight": torch.zeros(1).expand(10**12)}
+    torch.save(state, tmp_path / "bomb.pth")
+    assert (tmp_path / "bomb.pth").stat().st_size < 10_000
+    with pytest.raises(UsageError, match=r"body.0.weight \(1000000000000,\) instead of"):
+        imdl_bench.load_model("tiny", tmp_path / "bomb.pth")
+
+
+@pytest.mark.parametrize(
+    "weights", [{1: 2}, {"conv.weight": [[1.0]]}, {"state_dict": official_state()}, torch.nn.ReLU()]
+)
+def test_what_is_no_dict_of_arrays_is_explained(checkpoint: Path, weights: Any) -> None:
+    with pytest.raises(UsageError, match="tiny: weights are a"):
+        imdl_bench.load_model("tiny", weights)
+
+
+def test_weights_found_for_another_model_are_refused(checkpoint: Path) -> None:
+    found = find_weights(catalog.model_card("tiny"), "random")
+    with pytest.raises(UsageError, match="weights of tiny are not those of ncl"):
+        imdl_bench.load_model("ncl", found)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 torn", b"\x80\x02}q\x00."])
@@ -197,6 +233,66 @@ def test_safetensors_say_where_they_come_from(checkpoint: Path, tmp_path: Path, 
     assert refused.returncode == 2 and "ela has no weights" in refused.stderr
 
 
+@pytest.mark.parametrize("trained_on", ["5", "null", '"coverage"', "[1]", "{"])
+def test_damaged_metadata_are_named(checkpoint: Path, tmp_path: Path, trained_on: str) -> None:
+    from imdl_bench.checkpoint import write_tensors
+
+    write_tensors(tmp_path / "x.safetensors", official_state(), {"model": "tiny", "trained_on": trained_on})
+    with pytest.raises(DataError, match=r"x.safetensors: its metadata are damaged"):
+        imdl_bench.load_model("tiny", tmp_path / "x.safetensors")
+
+
+def test_random_weights_stay_untrained_in_a_file(
+    checkpoint: Path, tmp_path: Path, with_plugin: Path, cli: Callable[..., Any]
+) -> None:
+    catalog.convert_weights("tiny@random", tmp_path / "looks_good.safetensors")
+    catalog.convert_weights(f"tiny@{tmp_path / 'looks_good.safetensors'}", tmp_path / "again.safetensors")
+    result = imdl_bench.run("edits", f"tiny@{tmp_path / 'again.safetensors'}", with_plugin / "data", out=tmp_path)
+    assert "tiny@random#" in repr(result) and "(untrained)" in repr(result) and "(untrained)" in result._repr_html_()
+    assert all("untrained" in line.remarks for line in result.lines)
+    done = cli("predict", f"tiny@{tmp_path / 'again.safetensors'}", with_plugin / "data/images/01.png", cwd=tmp_path,
+               IMDL_BENCH_PATH=str(with_plugin))  # fmt: skip
+    assert "untrained: random weights" in done.stdout, done.stderr
+
+
+def test_a_file_of_weights_counts_by_its_content(checkpoint: Path, tmp_path: Path, with_plugin: Path) -> None:
+    catalog.convert_weights(f"tiny@official:{checkpoint}", tmp_path / "one.safetensors")
+    (tmp_path / "other name|.safetensors").write_bytes((tmp_path / "one.safetensors").read_bytes())
+    both = [f"tiny@{tmp_path / name}.safetensors" for name in ("one", "other name|")]
+    first = imdl_bench.run("edits", both, with_plugin / "data", out=tmp_path)
+    assert first.n_new == 12 and len(first.runs) == 1
+    assert imdl_bench.run("edits", both[1], with_plugin / "data", out=tmp_path).n_new == 0
+
+
+def test_weights_that_change_while_a_run_is_planned_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    torch.save(official_state(), tmp_path / "w.pth")
+    found = find_weights(catalog.model_card("tiny"), tmp_path / "w.pth")
+    torch.save(official_state(seed=2), tmp_path / "w.pth")
+    with pytest.raises(DataError, match=r"w.pth: changed since the run was planned"):
+        imdl_bench.load_model("tiny", found)
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, with_plugin: Path, cli: Callable[..., Any]
+) -> None:
+    torch.save({"conv.weight": torch.zeros(2)}, tmp_path / "bad.pth")
+    for more in (["--model", f"tiny@{tmp_path / 'bad.pth'}"], ["--model", "tiny@random", "--device", "cuda:9"]):
+        done = cli("run", "edits", "--model", "red", *more, "--data", with_plugin / "data", "--out", tmp_path / "out",
+                   "--quiet", IMDL_BENCH_PATH=str(with_plugin))  # fmt: skip
+        assert done.returncode == 2, done.stdout
+        assert not (tmp_path / "out").exists()
+
+
+def test_weights_for_other_settings_say_which(checkpoint: Path, tmp_path: Path) -> None:
+    from imdl_bench.checkpoint import write_tensors
+
+    state = official_state()
+    about = {"model": "tiny", "settings": {"gain": 2}}
+    write_tensors(tmp_path / "x.safetensors", state, about)
+    with pytest.raises(UsageError, match=r"x.safetensors \(written for tiny:gain=2\) does not fit"):
+        imdl_bench.load_model("tiny", tmp_path / "x.safetensors")
+
+
 def test_weights_of_another_model_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     from imdl_bench.checkpoint import write_tensors
 
@@ -225,7 +321,7 @@ def test_a_download_needs_the_licence_and_the_right_content(
     monkeypatch.setattr(cache.urllib.request, "urlopen", lambda *a, **k: answers.pop(0))
     with pytest.raises(UsageError, match="research only"):
         imdl_bench.load_model("tiny", "restricted")
-    with pytest.raises(DataError, match="sha256"):
+    with pytest.raises(DataError, match=r"all.pth: what came is not the file that the card knows \(sha256"):
         imdl_bench.load_model("tiny", "restricted", accept_licence=True)
     with pytest.raises(DataError, match="100 of"):
         imdl_bench.load_model("tiny", "restricted", accept_licence=True)
@@ -235,7 +331,7 @@ def test_a_download_needs_the_licence_and_the_right_content(
     assert not answers, "the third answer was taken"
     mask_of("restricted", photo)  # from the cache: the licence was accepted when it was fetched
     (folder / "all.pth").write_bytes(content + b"more")
-    with pytest.raises(DataError, match=r"all.pth has the sha256 .* delete it"):
+    with pytest.raises(DataError, match=r"all.pth: is not the file that the card knows; delete it to fetch"):
         imdl_bench.load_model("tiny", "restricted")
 
 
@@ -252,6 +348,8 @@ def test_git_blob_ids_are_gits(tmp_path: Path) -> None:
         (("files: [all.pth]", "files: [all.pth, b.pth]"), "url has 1 entries for 2 files"),
         (("  restricted:", "  random:"), "'random' means random weights"),
         (("sha256: [", "sha256: [abc, "), "sha256"),
+        (("files: [all.pth]", "files: [../all.pth]"), "files"),
+        (("files: [all.pth]", "files: [/tmp/all.pth]"), "files"),
     ],
 )
 def test_a_wrong_weights_card_is_explained(checkpoint: Path, change: tuple[str, str], hint: str) -> None:
@@ -287,7 +385,7 @@ def test_random_weights_mark_all_they_touch(
     done = cli("run", "edits", "--model", "tiny@random", "--model", "red", "--data", with_plugin / "data",
                "--out", tmp_path, "--quiet", **environment)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "tiny@random (untrained)" in done.stdout and "untrained: random weights, seed 0" in done.stdout
+    assert "tiny@random (untrained)" in done.stdout and "untrained: random weights" in done.stdout
     table = (tmp_path / "leaderboards/edits.csv").read_text().splitlines()
     assert all(("untrained" in line) == (",tiny," in line) for line in table[1:])
     rows = next((tmp_path / "runs/edits/tiny@random").rglob("rows.csv")).read_text().splitlines()
@@ -318,6 +416,9 @@ def test_predict_takes_weights_and_says_which(
         ("tiny:gian=2@random", "no setting 'gian'; did you mean 'gain'"),
         ("tiny:gain=3@random", "'gain' is one of 1, 2, not 3"),
         ("tiny:gain@random", "'gain' has no value"),
+        ("tiny:gain=[@random", "'gain' is one of 1, 2, not"),
+        ("tiny:gain=2026-13-45@random", "'gain' is one of 1, 2, not"),
+        ("tiny:gain=2,gain=1@random", "'gain' is given twice"),
         ("tiny:without=bais@random", "'without' takes 'bias', 'norm', not 'bais'"),
         ("red:gain=1", "red has no setting 'gain'"),
     ],

@@ -41,6 +41,7 @@ def _layers() -> dict[str, str]:
 
 
 KEYS = _layers()
+LARGEST = 1 << 22  # values of a weight; a small file can claim any size
 RECURRENT = ("cLSTM/kernel", "cLSTM/recurrent_kernel")
 
 
@@ -90,7 +91,7 @@ def _datasets(group: Any) -> tuple[dict[str, NDArray[Any]], list[str]]:
         # TensorFlow numbers the scopes of a layer that is built more than once.
         layer, weight = ("/" + path).split("/")[-2:]
         name = re.sub(r"_\d+$", "", layer) + "/" + re.sub(r":\d+$", "", weight)
-        if name in known or name not in (*KEYS, *RECURRENT, SRM):
+        if name in known or name not in (*KEYS, *RECURRENT, SRM) or item.size > LARGEST or item.dtype.kind != "f":
             unknown.append(path)
         else:
             known[name] = np.asarray(item)
