@@ -25,7 +25,7 @@ from imdl_bench.errors import DataError, UsageError
 from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.types import Sample
 
-SCORING_VERSION = 1
+SCORING_VERSION = 2
 PIXEL_LIBRARIES = ("numpy", "pillow", "scipy", "pywavelets", "torch", "torchvision", "timm")
 
 _APPLICATION = 0x494D444C  # "IMDL": tells a run's file from any other SQLite database

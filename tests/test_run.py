@@ -56,6 +56,14 @@ def test_numbers_equal_scikit_learn_on_the_files(with_plugin: Path, tmp_path: Pa
     assert value["pixel_auc/per-image"].ci_low < np.mean(aucs) < value["pixel_auc/per-image"].ci_high
 
 
+def test_the_interval_of_a_faint_map_lies_around_its_value(with_plugin: Path, tmp_path: Path) -> None:
+    """All scores within a hundredth: in the coarse bins of the intervals most of them tie."""
+    write_model(with_plugin, "red", "return np.float32(0.47) + image[..., 0].astype(np.float32) / np.float32(25500)")
+    for line in _run(with_plugin, tmp_path).lines:
+        if line.metric in ("pixel_auc/pooled", "pixel_f1@best/pooled", "pixel_auc/per-image"):
+            assert line.ci_low < line.value < line.ci_high, line
+
+
 def test_the_answer_does_not_depend_on_how_the_run_is_done(with_plugin: Path, tmp_path: Path) -> None:
     first = _run(with_plugin, tmp_path / "a", batch_size=1, workers=1)
     others = [_run(with_plugin, tmp_path / f"b{n}", batch_size=n, workers=n) for n in (2, 5, 64)]

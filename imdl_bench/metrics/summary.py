@@ -127,15 +127,28 @@ def _of_scores(
 
 
 def _pooled_rankings(wanted: Sequence[Metric], on: _Pixels) -> list[Summary]:
-    """Pooled metrics that need the scores themselves: value from the pool, interval from the coarse histograms."""
+    """Pooled metrics that need the scores themselves: value from the pool, interval from the coarse histograms.
+
+    Coarse bins tie scores that lie close together (a faint map fills two or three), which moves every resample alike:
+    the interval is moved back by as much as the whole set's own value is.
+    """
     metrics = [m for m in wanted if m.average == "pooled" and not isinstance(m.threshold, float)]
     if not metrics or len(on.which) == 0:
         return [_undefined(metric, on) for metric in metrics]
     spreads = [values_of(metrics, curve) for curve in on.grid.resampled(on.weights)]
     values = values_of(metrics, on.rows.pool.curve())
+    everything = np.ones((1, len(on.which)), np.uint16)
+    coarse = values_of(metrics, next(on.grid.resampled(everything)))
+    shifts = [float(value) - float(whole[0]) for value, whole in zip(values, coarse, strict=True)]
     return [
-        _number(metric, float(value), _interval([part[place] for part in spreads]), len(on.which), on)
-        for place, (metric, value) in enumerate(zip(metrics, values, strict=True))
+        _number(
+            metric,
+            float(values[place]),
+            _interval([np.clip(part[place] + shifts[place], -1, 1) for part in spreads]),
+            len(on.which),
+            on,
+        )
+        for place, metric in enumerate(metrics)
     ]
 
 
