@@ -25,18 +25,19 @@ class _Card(BaseModel):
 class WeightsCard(_Card):
     """One set of weights of a model: where it comes from, under which licence, trained on what.
 
-    ``url``, ``sha256`` and ``git_blob`` have one entry per file, or are empty where unknown. A ``git_blob`` is the id
+    ``url``, ``sha256`` and ``git_blob`` have one entry per file (null where unknown), or none. A ``git_blob`` is the id
     that git gives a file's content: SHA-1 over ``blob <size>\\0`` and the content.
     """
 
     files: list[Name] = Field(min_length=1)
     url: list[str] = []
-    sha256: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = []
-    git_blob: list[Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]] = []
+    sha256: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None] = []
+    git_blob: list[Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None] = []
     page: str = ""
     licence: str
     must_accept: bool = Field(False, description="the licence restricts use: shown, and accepted before a download")
     trained_on: list[str] = []
+    unsupported: str = Field("", description="why these files cannot be used; they are refused by name and content")
     notes: str = ""
 
     @model_validator(mode="after")

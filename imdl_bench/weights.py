@@ -109,6 +109,8 @@ def fetch_weights(card: ModelCard, name: str, *, accept_licence: bool) -> list[P
         DataError: a file cannot be fetched or is not what the card says.
     """
     entry = (card.weights or {})[name]
+    if entry.unsupported:
+        raise UsageError(f"{card.name}@{name} cannot be used: {entry.unsupported}")
     folder = cache_dir() / "weights" / card.name / name
     paths = [folder / file for file in entry.files]
     missing = [place for place, path in enumerate(paths) if not path.is_file()]
@@ -142,27 +144,15 @@ def _named(card: ModelCard, name: str, entry: WeightsCard, paths: Sequence[Path]
 def _official_files(card: ModelCard, path: Path) -> Weights:
     entries = card.weights or {}
     if path.is_file():
-        for entry in entries.values():
+        for name, entry in entries.items():
+            _refuse_unsupported(card, name, [path])
             if path.name in entry.files and len(entry.files) > 1:
                 parts = ", ".join(entry.files)
                 raise UsageError(f"{path}: is one of several files ({parts}); give the folder that holds them all")
         found = {name: [path] for name, entry in entries.items() if len(entry.files) == 1}
         files = [path]
     elif path.is_dir():
-        found, lacking = {}, []
-        for name, entry in entries.items():
-            inside = {file: sorted(path.rglob(file)) for file in entry.files}
-            lacking += [file for file, places in inside.items() if not places]
-            for file, places in inside.items():
-                if len({_checksums(place) for place in places}) > 1:
-                    raise UsageError(f"{path}: holds several different {file}; give the folder of the one you mean")
-            if all(inside.values()):
-                found[name] = [places[0] for places in inside.values()]
-        others = sorted(file for file in path.iterdir() if file.suffix in CHECKPOINTS)
-        if not found and (lacking or not others):
-            what = f"it has no {', '.join(lacking)}" if lacking else f"no file ends in {', '.join(CHECKPOINTS)}"
-            raise UsageError(f"{path}: the official files of {card.name} are not here: {what}")
-        files = next(iter(found.values()), others)
+        found, files = _inside(card, path)
     else:
         raise UsageError(f"{path}: no such file or folder")
     for name, paths in found.items():
@@ -170,6 +160,35 @@ def _official_files(card: ModelCard, path: Path) -> Weights:
             return _named(card, name, entries[name], paths)
     identity = _identity(files)
     return Weights(card.name, f"official#{identity[:8]}", "official", identity, tuple(files))
+
+
+def _inside(card: ModelCard, folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The first set of weights on the card whose files all lie somewhere in a folder; without one on the card all of
+    its files."""
+    lacking = []
+    for name, entry in (card.weights or {}).items():
+        inside = {file: sorted(folder.rglob(file)) for file in entry.files}
+        for file, places in inside.items():
+            if len({_checksums(place) for place in places}) > 1:
+                raise UsageError(f"{folder}: holds several different {file}; give the folder of the one you mean")
+        if entry.unsupported:
+            continue
+        lacking += [file for file, places in inside.items() if not places]
+        if all(inside.values()):
+            files = [places[0] for places in inside.values()]
+            return {name: files}, files
+    files = sorted(file for file in folder.iterdir() if file.suffix in CHECKPOINTS)
+    if lacking or not files:
+        what = f"it has no {', '.join(lacking)}" if lacking else f"no file ends in {', '.join(CHECKPOINTS)}"
+        raise UsageError(f"{folder}: the official files of {card.name} are not here: {what}")
+    return {}, files
+
+
+def _refuse_unsupported(card: ModelCard, name: str, paths: Sequence[Path]) -> None:
+    """By content as well as by name: a renamed file may fit a network that it was not made for."""
+    entry = (card.weights or {})[name]
+    if entry.unsupported and ([path.name for path in paths] == entry.files or _matches(entry, paths)):
+        raise UsageError(f"{paths[0]}: is {card.name}@{name}, which cannot be used: {entry.unsupported}")
 
 
 def _own_file(card: ModelCard, path: Path) -> Weights:
@@ -195,19 +214,20 @@ def _own_file(card: ModelCard, path: Path) -> Weights:
 
 
 def _matches(entry: WeightsCard, paths: Sequence[Path]) -> bool:
-    """Whether every file is the one that the card knows."""
-    if not (entry.sha256 or entry.git_blob):
-        return False
+    """Whether every file is the one that the card knows, as far as it knows them."""
     sums = [_checksums(path) for path in paths]
-    return [s for s, _ in sums] == (entry.sha256 or [s for s, _ in sums]) and [b for _, b in sums] == (
-        entry.git_blob or [b for _, b in sums]
-    )
+    pairs = [
+        *zip(entry.sha256, (sha256 for sha256, _ in sums), strict=False),
+        *zip(entry.git_blob, (blob for _, blob in sums), strict=False),
+    ]
+    known = [(on_card, found) for on_card, found in pairs if on_card is not None]
+    return bool(known) and len(paths) == len(entry.files) and all(on_card == found for on_card, found in known)
 
 
 def _refuse_other(entry: WeightsCard, place: int, message: str, path: Path) -> None:
     sha256, git_blob = _checksums(path)
     for kind, known, found in (("sha256", entry.sha256, sha256), ("git blob id", entry.git_blob, git_blob)):
-        if known and known[place] != found:
+        if known and known[place] not in (None, found):
             raise DataError(f"{message} ({kind} {found}, on the card {known[place]})")
 
 

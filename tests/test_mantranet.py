@@ -361,6 +361,22 @@ def test_keras_files_that_do_not_fit_say_what_is_wrong(tmp_path: Path) -> None:
         load(keras_file(tmp_path / "ManTraNet_Ptrain2.h5"))
 
 
+def test_the_two_halves_of_the_port_are_the_port(tmp_path: Path) -> None:
+    weights = {key: torch.from_numpy(value) for key, value in FILLED.items() if "bnorm" not in key}
+    torch.save(weights, tmp_path / "MantraNetv4.pt")
+    for part, name in (("IMTFE", "IMTFEv4.pt"), ("AnomalyDetector", "AnomalyDetectorv4.pt")):
+        (tmp_path / "halves").mkdir(exist_ok=True)
+        half = {key.removeprefix(f"{part}."): value for key, value in weights.items() if key.startswith(part)}
+        torch.save(half, tmp_path / "halves" / name)
+    states = [
+        imdl_bench.load_model("mantranet", f"official:{tmp_path / place}").network.state_dict()
+        for place in ("MantraNetv4.pt", "halves")
+    ]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    with pytest.raises(UsageError, match=r"one of several files \(IMTFEv4.pt, AnomalyDetectorv4.pt\)"):
+        imdl_bench.load_model("mantranet", f"official:{tmp_path / 'halves/IMTFEv4.pt'}")
+
+
 def test_keras_file_of_a_wider_variant_is_refused(tmp_path: Path) -> None:
     path = keras_file(tmp_path / "renamed.h5", drop="b1c1/regular_kernel")
     with h5py.File(path, "a") as file:

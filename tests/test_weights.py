@@ -335,6 +335,29 @@ def test_a_download_needs_the_licence_and_the_right_content(
         imdl_bench.load_model("tiny", "restricted")
 
 
+def test_unsupported_files_are_refused_by_name_and_by_content(checkpoint: Path, tmp_path: Path) -> None:
+    torch.save(official_state(seed=3), tmp_path / "wide.pth")
+    blob = _checksums(tmp_path / "wide.pth")[1]
+    card = checkpoint.parent / "models/tiny/card.yaml"
+    text = f"  wide: {{files: [wide.pth], git_blob: [{blob}], licence: MIT, unsupported: too wide}}\n"
+    card.write_text(card.read_text() + text)
+    (tmp_path / "renamed.pth").write_bytes((tmp_path / "wide.pth").read_bytes())
+    for wanted in ("wide", tmp_path / "wide.pth", tmp_path / "renamed.pth"):
+        with pytest.raises(UsageError, match="cannot be used: too wide"):
+            imdl_bench.load_model("tiny", wanted)
+
+
+def test_a_checksum_may_be_known_of_some_files_only(checkpoint: Path, photo: np.ndarray) -> None:
+    card = checkpoint.parent / "models/tiny/card.yaml"
+    first = _checksums(checkpoint / "body/body.pth")[0]
+    text = card.read_text()
+    start = text.index("sha256: [")
+    card.write_text(text[:start] + f"sha256: [{first}, null]" + text[text.index("]", start) + 1 :])
+    assert find_weights(catalog.model_card("tiny"), f"official:{checkpoint}").label == "official"
+    torch.save(official_state(), checkpoint / "body/body.pth")
+    assert find_weights(catalog.model_card("tiny"), f"official:{checkpoint}").label.startswith("official#")
+
+
 def test_git_blob_ids_are_gits(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "hello").write_bytes(b"hello\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imdl_bench.errors import UsageError
 from imdl_bench.torch_model import TorchModel, to_mask, to_tensor
 from imdl_bench.types import Image, Prediction
 
@@ -65,18 +63,14 @@ class ManTraNet(TorchModel):
         return [Prediction(mask=to_mask(each)) for each in outputs]
 
     def read_official(self, files: Sequence[Path]) -> dict[str, Tensor]:
-        for file in files:
-            if re.search(r"Ptrain[0-3]\b", file.name):
-                raise UsageError(
-                    f"{file}: is one of the four variants with a fourth window of 63 pixels, which is not built here; "
-                    "give ManTraNet_Ptrain4.h5"
-                )
         keras = [file for file in files if file.suffix in (".h5", ".hdf5")]
         others = super().read_official([file for file in files if file not in keras])
         return others | {key: tensor for file in keras for key, tensor in read_keras(file).items()}
 
     def from_official(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = super().from_official(tensors)
+        # The port's two halves lack the name of their part.
+        whole = {key.partition(".")[2]: key for key in self.network.state_dict()}
+        found = super().from_official({whole.get(key, key): tensor for key, tensor in tensors.items()})
         if not any(key in found for key in STATISTICS):
             # The port stores none, and a variance of zero says so.
             found |= {key: torch.zeros_like(self.network.state_dict()[key]) for key in STATISTICS}
