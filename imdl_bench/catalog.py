@@ -16,9 +16,12 @@ from imdl_bench.model_spec import ModelSpec, checked_settings
 from imdl_bench.types import Model, PairModel, Sample
 from imdl_bench.weights import Weights, find_weights
 
+PUBLISHED = "results/published"
+ONE_FILE = {"protocols": "*.yaml", PUBLISHED: "*.csv"}  # kinds that are files; the others are folders with a card
+
 
 def extra_roots() -> list[str]:
-    """Folders besides the package itself that hold ``models/``, ``datasets/`` or ``protocols/``.
+    """Folders besides the package itself that hold ``models/``, ``datasets/``, ``protocols/``, ``results/published``.
 
     The checkout's root when the package runs from a checkout, and the folders in ``IMDL_BENCH_PATH``.
     """
@@ -41,6 +44,11 @@ def list_datasets() -> list[str]:
 def list_protocols() -> list[str]:
     """Names of every protocol, sorted."""
     return sorted(_cards("protocols"))
+
+
+def published_papers() -> dict[str, Path]:
+    """The CSV file of every paper whose numbers are known, by the paper's name, sorted."""
+    return dict(sorted(_cards(PUBLISHED).items()))
 
 
 def card_path(kind: str, name: str) -> Path:
@@ -178,11 +186,11 @@ def _folder_hash(folder: Path) -> str:
 
 @cache
 def _cards(kind: str) -> dict[str, Path]:
-    pattern = "*.yaml" if kind == "protocols" else "*/card.yaml"
+    pattern = ONE_FILE.get(kind, "*/card.yaml")
     found: dict[str, Path] = {}
     for root in _roots():
         for path in sorted((root / kind).glob(pattern)):
-            name = path.stem if kind == "protocols" else path.parent.name
+            name = path.stem if kind in ONE_FILE else path.parent.name
             first = found.setdefault(name, path)
             if first != path and _content(kind, first) != _content(kind, path):
                 raise CardError(f"{path} and {first} have the same name {name!r} and differ; rename one")
@@ -190,7 +198,7 @@ def _cards(kind: str) -> dict[str, Path]:
 
 
 def _content(kind: str, card: Path) -> str:
-    return card.read_text(encoding="utf-8") if kind == "protocols" else _folder_hash(card.parent)
+    return card.read_text(encoding="utf-8") if kind in ONE_FILE else _folder_hash(card.parent)
 
 
 def _roots() -> list[Path]:

@@ -15,7 +15,7 @@ LAYERS = [
     {"model_spec", "weights", "checkpoint"},
     {"torch_model"},
     {"batching", "catalog"},
-    {"splits", "dataset", "records"},
+    {"published", "splits", "dataset", "records"},
     {"check", "planning"},
     {"runner"},
     {"leaderboard", "predict"},

@@ -24,6 +24,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("runs/standard/ela/rows.csv", "leaderboards/standard.csv"):  # a user's own, never to be packed
+        (source / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / "results" / name).write_text("protocol\n")
     subprocess.run(
         [sys.executable, "-m", "build", "--outdir", out, source], check=True, capture_output=True, timeout=600
     )
@@ -32,10 +35,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_card_and_no_more_folders(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for kind, pattern in (("models", "*/*"), ("datasets", "*/*"), ("protocols", "*.yaml")):
+    kinds = (("models", "*/*"), ("datasets", "*/*"), ("protocols", "*.yaml"), ("results", "published/*"))
+    for kind, pattern in kinds:
         for path in (ROOT / kind).glob(pattern):
             if path.suffix in {".py", ".yaml", ".json", ".csv", ".md"}:
                 assert f"imdl_bench/{path.relative_to(ROOT).as_posix()}" in names
+    assert {name.split("/")[2] for name in names if name.startswith("imdl_bench/results/")} == {"published"}
     assert {name.split("/")[0] for name in names} == {"imdl_bench", names[-1].split("/")[0]}
 
 
@@ -49,6 +54,8 @@ def test_the_installed_wheel_works_outside_the_checkout(wheel: Path, tmp_path: P
         "import imdl_bench, pathlib; from imdl_bench import cli;"
         f"assert pathlib.Path(imdl_bench.__file__).is_relative_to({str(target)!r}), imdl_bench.__file__;"
         "print(*imdl_bench.list_models(), *imdl_bench.list_datasets(), *imdl_bench.list_protocols());"
+        "from imdl_bench.published import match;"
+        "print(match('ela', 'columbia', 'full', 'none', 'pixel_auc/pooled'));"
         "imdl_bench.run('quickstart', ['ela'], out='results', limit=4)"
     )
     environment = os.environ | {"PYTHONPATH": str(target)}
@@ -57,5 +64,5 @@ def test_the_installed_wheel_works_outside_the_checkout(wheel: Path, tmp_path: P
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert {"ela", "columbia", "quickstart"} <= set(done.stdout.split())
+    assert {"ela", "columbia", "quickstart"} <= set(done.stdout.split()) and "Decimal('58.1')" in done.stdout
     assert (tmp_path / "results/leaderboards/quickstart.csv").is_file()
