@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"types", "errors", "cache", "memory"},
     {"images", "layouts"},
+    {"geometry", "from_albumentations"},
+    {"distortions"},
     {"cards", "metrics"},
     {"model_spec", "weights", "checkpoint"},
     {"torch_model"},
