@@ -315,8 +315,8 @@ class Distortion:
         What is random depends on ``seed``, the sample's id and the label alone: on no order, batch or worker.
 
         Raises:
-            UsageError: not an image.
-            ImageError: the image is too large or too small for this distortion.
+            UsageError: not an image, or a transform of albumentations that does not give one.
+            ImageError: this distortion cannot be applied to this image, by its size in most cases.
         """
         picture = Distorted.nothing_done(as_image(image))
         words = json.dumps([seed, sample, self.name]).encode()
