@@ -127,7 +127,7 @@ def leaderboard(*places: Path | str) -> RunResult:
 
 
 def _failures(lines: Sequence[Line]) -> int:
-    return sum({line.run: line.n_failed for line in lines}.values())
+    return sum({(line.run, line.distortion): line.n_failed for line in lines}.values())
 
 
 def _execute_all(plans: Sequence[Plan], card: Protocol, options: Options, total: int, *, progress: bool) -> None:

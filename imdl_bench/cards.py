@@ -157,6 +157,7 @@ class Protocol(_Card):
     source: str
     data: list[DataLine] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1)
+    distort: list[Any] = Field([], description="levels that every image is also scored after; see docs/distortions.md")
     score: Literal["model", "mask-mean", "mask-max"] = "model"
     pixels_of: Literal["forged", "all"] = Field("forged", description="images that enter pixel metrics")
     models: list[str] = Field([], description="run when no --model is given")

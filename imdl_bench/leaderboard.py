@@ -83,30 +83,39 @@ def read_lines(runs: Sequence[Path]) -> tuple[list[Line], list[str]]:
             lines[found[0].run] = found
     if damaged and not lines:
         raise DataError("; ".join(damaged))
-    return sorted((line for part in lines.values() for line in part), key=_place), left_out + damaged
+    found = [line for part in lines.values() for line in part]
+    levels = list(dict.fromkeys(line.distortion for line in found))  # in the protocol's order
+    return sorted(found, key=lambda line: _place(line, levels)), left_out + damaged
 
 
 def _read_run(path: Path) -> list[Line] | str:
     """The lines of a run, or why it has none yet."""
     with RunFile(path) as file:
         meta, rows = file.read_meta(), file.rows()
-        images = [row for row in rows if not row.sample.endswith(DONOR)]
-        if "n_samples" not in meta or len(images) < meta["n_samples"]:
-            return f"{path}: unfinished, {len(images)} of {meta.get('n_samples', '?')} images; run it again"
-        return _lines(meta, rows, images, file)
+        n_images = sum(not row.sample.endswith(DONOR) for row in rows)
+        wanted = meta["n_samples"] * len(meta["distortions"]) if "distortions" in meta else None
+        if wanted is None or n_images < wanted:
+            return f"{path}: unfinished, {n_images} of {wanted or '?'} images; run it again"
+        return [
+            line
+            for distortion in meta["distortions"]
+            for line in _lines(meta, distortion, [row for row in rows if row.distortion == distortion], file)
+        ]
 
 
-def _lines(meta: dict[str, Any], rows: list[Row], images: list[Row], file: RunFile) -> list[Line]:
+def _lines(meta: dict[str, Any], distortion: str, rows: list[Row], file: RunFile) -> list[Line]:
     known, protocol = _run_key(meta["key"], file.path), meta["protocol"]
+    images = [row for row in rows if not row.sample.endswith(DONOR)]
     metrics = [parse_metric(name) for name in protocol["metrics"]]
-    scored = _scored_rows([row for row in rows if row.status == "ok"], metrics, file.pool(), protocol["pixels_of"])
+    good = [row for row in rows if row.status == "ok"]
+    scored = _scored_rows(good, metrics, file.pool(distortion), protocol["pixels_of"])
     if needs_histogram(metrics) and scored.pool.histogram[:4].sum() != scored.totals[:, :2].sum():
         raise DataError(f"{file.path}: pooled scores and rows disagree; delete the run and make it again")
     numbers = summarize(scored, metrics, score_rule=protocol["score"], resamples=protocol["bootstrap"], seed=known.seed)
     timed = [row.seconds for row in images if row.seconds is not None]
     common = {
         **{name: getattr(known, name) for name in KEY_COLUMNS},
-        "distortion": "none",
+        "distortion": distortion,
         "n_failed": sum(row.status == "failed" for row in images),
         "seconds_per_image": sum(timed) / len(timed) if timed else math.nan,
         "run": known.hash,
@@ -168,6 +177,7 @@ def _score_rule(metric: Metric, rule: str) -> str:
     return (metric.rule or rule) if metric.level == "image" else ""
 
 
-def _place(line: Line) -> tuple[Any, ...]:
+def _place(line: Line, levels: Sequence[str]) -> tuple[Any, ...]:
     """Sorts by everything but the metric, whose order is the protocol's (sorting keeps it)."""
-    return (line.protocol, line.version, line.dataset, line.split, line.distortion, line.model, line.weights, line.run)
+    level = levels.index(line.distortion)
+    return (line.protocol, line.version, line.dataset, line.split, level, line.model, line.weights, line.run)

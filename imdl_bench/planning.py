@@ -11,6 +11,7 @@ import imdl_bench
 from imdl_bench import catalog, records
 from imdl_bench.cards import DataLine, ModelCard, Protocol
 from imdl_bench.dataset import Dataset, load_dataset
+from imdl_bench.distortions import Distortion, parse_distortions
 from imdl_bench.errors import UsageError, nearest
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.model_spec import ModelSpec
@@ -50,10 +51,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One line of a protocol's data with the cells that run on it."""
+    """One line of a protocol's data with the cells that run on it, at every level of distortion."""
 
     dataset: Dataset
     samples: tuple[Sample, ...]
+    distortions: tuple[Distortion, ...]
     cells: tuple[Cell, ...]
 
 
@@ -90,6 +92,7 @@ def plan_run(
         UsageError, CardError, DataError: nothing has been written yet.
     """
     metrics = _metrics(protocol)
+    distortions = tuple(parse_distortions(protocol.distort))
     if not models and not protocol.models:
         raise UsageError(f"{protocol.name} names no models of its own; give --model NAME")
     if options.batch_size < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
@@ -116,7 +119,7 @@ def plan_run(
         catalog.model_entry(spec.name)
     loaded = [_load_line(protocol, line, data, options) for line in protocol.data]
     plans = [
-        _plan_line(protocol, line, tuple(contenders.values()), found, options, progress)
+        _plan_line(protocol, line, distortions, tuple(contenders.values()), found, options, progress)
         for line, found in zip(protocol.data, loaded, strict=True)
     ]
     plans = _with_models(plans, options)
@@ -223,6 +226,7 @@ def _evenly(samples: Sequence[Sample], limit: int) -> tuple[Sample, ...]:
 def _plan_line(
     protocol: Protocol,
     line: DataLine,
+    distortions: tuple[Distortion, ...],
     contenders: Sequence[_Contender],
     loaded: tuple[Dataset, tuple[Sample, ...], tuple[str, ...]],
     options: Options,
@@ -231,13 +235,15 @@ def _plan_line(
     dataset, samples, remarks = loaded
     decoding = {"forged": dataset.forged, "size_mismatch": dataset.size_mismatch}
     content = records.data_fingerprint(samples, decoding, options.workers, progress)
-    cells = [_plan_cell(protocol, line, each, content, samples, remarks, options) for each in contenders]
-    return Plan(dataset, samples, tuple(cells))
+    names = [distortion.name for distortion in distortions]
+    cells = [_plan_cell(protocol, line, names, each, content, samples, remarks, options) for each in contenders]
+    return Plan(dataset, samples, distortions, tuple(cells))
 
 
 def _plan_cell(
     protocol: Protocol,
     line: DataLine,
+    distortions: Sequence[str],
     contender: _Contender,
     content: str,
     samples: Sequence[Sample],
@@ -249,7 +255,7 @@ def _plan_cell(
     key = RunKey(
         protocol=protocol.name,
         version=protocol.version,
-        rules=rules | {"keep": line.keep},
+        rules=rules | {"keep": line.keep, "distort": distortions},
         model=spec.model,
         model_code=contender.code,
         weights=weights.label if weights else "",
@@ -267,16 +273,18 @@ def _plan_cell(
     name = f"{spec.model}@{weights.label.rpartition('#')[2]}" if weights else spec.model
     place = options.out / "runs" / protocol.name / _file_name(name)
     folder = place / f"{line.dataset}-{_file_name(line.split)}-{key.hash}"
-    about = {"key": asdict(key), "n_samples": len(samples), "protocol": protocol.model_dump(mode="json")}
-    about |= {"environment": records.environment(), "library": imdl_bench.__version__}
+    about = {"key": asdict(key), "n_samples": len(samples), "distortions": list(distortions)}
+    about |= {"protocol": protocol.model_dump(mode="json"), "environment": records.environment()}
+    about["library"] = imdl_bench.__version__
     if weights is not None:
         about["weights"] = {"licence": weights.licence, "trained_on": weights.trained_on}
         remarks = (*remarks, "untrained: random weights") if weights.untrained else remarks
     done = _done(folder / "run.sqlite")
-    return Cell(spec, card, weights, folder, about, remarks, sum(sample.id not in done for sample in samples))
+    todo = sum((distortion, sample.id) not in done for distortion in distortions for sample in samples)
+    return Cell(spec, card, weights, folder, about, remarks, todo)
 
 
-def _done(run: Path) -> set[str]:
+def _done(run: Path) -> set[tuple[str, str]]:
     if not run.exists():
         return set()
     with RunFile(run, write=True) as file:

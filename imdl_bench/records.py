@@ -8,7 +8,7 @@ import os
 import platform
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -169,8 +169,8 @@ class RunFile:
             found = self._db.execute("SELECT key, value FROM meta ORDER BY key").fetchall()
             return {key: json.loads(value) for key, value in found}
 
-    def append(self, rows: Iterable[Row], pool: ScorePool | None, distortion: str = "none") -> None:
-        """Add finished rows together with the pool that holds them: all or nothing."""
+    def append(self, rows: Iterable[Row], pools: Mapping[str, ScorePool]) -> None:
+        """Add finished rows together with the pools, by distortion, that hold them: all or nothing."""
         with self._explained(), self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO rows VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -183,27 +183,29 @@ class RunFile:
                     for row in rows
                 ],
             )
-            if pool is not None:
-                self._db.execute("INSERT OR REPLACE INTO pools VALUES (?, ?)", (distortion, pool.to_bytes()))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO pools VALUES (?, ?)",
+                [(distortion, pool.to_bytes()) for distortion, pool in pools.items()],
+            )
 
-    def done(self) -> set[str]:
-        """Ids of the samples that have a row."""
+    def done(self) -> set[tuple[str, str]]:
+        """Distortion and sample id of every row."""
         with self._explained():
-            return {sample for (sample,) in self._db.execute("SELECT sample FROM rows")}
+            return set(self._db.execute("SELECT distortion, sample FROM rows"))
 
     def rows(self) -> list[Row]:
         """All rows in the data set's order."""
         names = [field.name for field in fields(Row)]
         columns = ", ".join({"group": "grp", "values": "metric_values"}.get(name, name) for name in names)
         with self._explained():
-            found = self._db.execute(f"SELECT {columns} FROM rows ORDER BY position, sample").fetchall()
+            found = self._db.execute(f"SELECT {columns} FROM rows ORDER BY position, distortion, sample").fetchall()
         return [
             Row(**{**dict(zip(names, r, strict=True)), "forged": bool(r[2]), "warnings": tuple(json.loads(r[7]))})
             for r in found
         ]
 
     def pool(self, distortion: str = "none") -> ScorePool:
-        """The scores of all images so far."""
+        """The scores of all images so far under a distortion."""
         with self._explained():
             found = self._db.execute("SELECT pool FROM pools WHERE distortion = ?", (distortion,)).fetchone()
             return ScorePool.from_bytes(found[0]) if found else ScorePool()

@@ -1,4 +1,4 @@
-"""Protocol x model x data set -> rows. Decodes each file once for all models, resumes, records what fails."""
+"""Protocol x model x data set x distortion -> rows. Decodes each file once for all, resumes, records what fails."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from imdl_bench import records
 from imdl_bench.batching import ShapeBatches, predict_each
 from imdl_bench.cards import Protocol
 from imdl_bench.dataset import Dataset
-from imdl_bench.errors import ImageError
+from imdl_bench.distortions import NONE, Distortion
+from imdl_bench.errors import ImageError, ImdlBenchError
+from imdl_bench.geometry import Distorted
 from imdl_bench.images import read_image
 from imdl_bench.memory import keep_freed_memory
-from imdl_bench.metrics.histogram import coarsen, pack_counts
+from imdl_bench.metrics.histogram import ScorePool, coarsen, pack_counts
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.metrics.pixel import PixelScores, score_pixels
 from imdl_bench.planning import Cell, Options, Plan, Progress
@@ -33,7 +35,10 @@ COMMIT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A sample with its pixels, or the reason why there are none."""
+    """A sample with its pixels after a distortion, or the reason why there are none.
+
+    ``moved`` brings masks back to where the truths are.
+    """
 
     sample: Sample
     position: int
@@ -41,6 +46,8 @@ class Decoded:
     truths: tuple[NDArray[np.bool_] | None, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: str | None = None
+    distortion: str = NONE
+    moved: tuple[Distorted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +73,11 @@ def execute(plan: Plan, protocol: Protocol, options: Options, progress: Progress
         jobs = [_start(cell, protocol, options, progress, held) for cell in plan.cells if cell.todo]
         with_truth = any(parse_metric(name).level == "pixel" for name in protocol.metrics)
         done = [job.writer.done for job in jobs]
-        for decoded in _decode_ahead(plan, done, pool, options.workers, with_truth=with_truth):
-            for job in jobs:
-                if decoded.sample.id not in job.writer.done:
-                    _take(job, decoded, pool)
+        for clean in _decode_ahead(plan, done, pool, options.workers, with_truth=with_truth):
+            for decoded in _distort_ahead(clean, plan.distortions, done, pool, options):
+                for job in jobs:
+                    if (decoded.distortion, decoded.sample.id) not in job.writer.done:
+                        _take(job, decoded, pool)
         for job in jobs:
             for batch in job.waiting.rest():
                 _predict_batch(job, batch, pool)
@@ -103,14 +111,14 @@ class Writer:
         self._metrics = metrics
         self._pixels_of_all = pixels_of_all
         self._progress = progress
-        self._pool = self._file.pool()
+        self._pools: dict[str, ScorePool] = {}
         self._rows: list[Row] = []
-        self._futures: deque[Future[tuple[list[Row], list[PixelScores]]]] = deque()
+        self._futures: deque[Future[tuple[str, list[Row], list[PixelScores]]]] = deque()
         self._committed = time.monotonic()
 
     def fail(self, decoded: Decoded, reason: str) -> None:
         """Record an image that has no numbers."""
-        self._take([_row(decoded, status="failed", reason=reason)], [])
+        self._take(decoded.distortion, [_row(decoded, status="failed", reason=reason)], [])
 
     def score(self, decoded: Decoded, prediction: Prediction, seconds: float, pool: ThreadPoolExecutor) -> None:
         """Score one prediction behind the caller's back; waits when too many wait."""
@@ -130,10 +138,12 @@ class Writer:
         """Let go of the file. What is not written yet is dropped: stopped half way, rows and pool might disagree."""
         self._file.close()
 
-    def _take(self, rows: list[Row], scores: list[PixelScores]) -> None:
+    def _take(self, distortion: str, rows: list[Row], scores: list[PixelScores]) -> None:
+        if distortion not in self._pools:
+            self._pools[distortion] = self._file.pool(distortion)
         for scored in scores:
             if scored.histogram is not None:
-                self._pool.add(scored.scores, scored.histogram)
+                self._pools[distortion].add(scored.scores, scored.histogram)
         self._rows += rows
         self._progress(1)
         if time.monotonic() - self._committed > COMMIT_SECONDS:
@@ -141,19 +151,20 @@ class Writer:
 
     def _commit(self) -> None:
         if self._rows:
-            self._file.append(self._rows, self._pool)
+            touched = {row.distortion for row in self._rows}
+            self._file.append(self._rows, {name: self._pools[name] for name in sorted(touched)})
         self._rows = []
         self._committed = time.monotonic()
 
 
 def _decode_ahead(
-    plan: Plan, done: Sequence[set[str]], pool: ThreadPoolExecutor, workers: int, *, with_truth: bool
+    plan: Plan, done: Sequence[set[tuple[str, str]]], pool: ThreadPoolExecutor, workers: int, *, with_truth: bool
 ) -> Iterator[Decoded]:
     """Decode in threads, in order, never more than a few images ahead."""
     wanted = [
         (position, sample)
         for position, sample in enumerate(plan.samples)
-        if any(sample.id not in finished for finished in done)
+        if any(_missing(distortion, sample, done) for distortion in plan.distortions)
     ]
     coming: deque[Future[Decoded]] = deque()
     for position, sample in wanted:
@@ -162,6 +173,47 @@ def _decode_ahead(
             yield coming.popleft().result()
     while coming:
         yield coming.popleft().result()
+
+
+def _missing(distortion: Distortion, sample: Sample, done: Sequence[set[tuple[str, str]]]) -> bool:
+    return any((distortion.name, sample.id) not in finished for finished in done)
+
+
+def _distort_ahead(
+    clean: Decoded,
+    distortions: Sequence[Distortion],
+    done: Sequence[set[tuple[str, str]]],
+    pool: ThreadPoolExecutor,
+    options: Options,
+) -> Iterator[Decoded]:
+    """Every level that some model still lacks, made in threads, in order, never more than a few ahead."""
+    coming: deque[Future[Decoded]] = deque()
+    for distortion in distortions:
+        if _missing(distortion, clean.sample, done):
+            coming.append(pool.submit(_distorted, clean, distortion, options.seed))
+            if len(coming) > options.workers + 1:
+                yield coming.popleft().result()
+    while coming:
+        yield coming.popleft().result()
+
+
+def _distorted(clean: Decoded, distortion: Distortion, seed: int) -> Decoded:
+    """A decoded sample after a distortion; of a pair, both images are distorted, each in its own draw."""
+    if not distortion.steps or clean.reason is not None:
+        return replace(clean, distortion=distortion.name)
+    keys = (clean.sample.id, clean.sample.id + DONOR)
+    try:
+        moved = tuple(
+            distortion.apply(image, seed=seed, sample=key) for image, key in zip(clean.images, keys, strict=False)
+        )
+        truths = tuple(
+            None if truth is None else each.move_truth(truth) for truth, each in zip(clean.truths, moved, strict=True)
+        )
+    except ImdlBenchError as error:
+        return replace(clean, distortion=distortion.name, images=(), truths=(), reason=str(error))
+    for each in moved:
+        each.image.flags.writeable = False
+    return replace(clean, distortion=distortion.name, images=tuple(m.image for m in moved), truths=truths, moved=moved)
 
 
 def _decode(dataset: Dataset, sample: Sample, position: int, *, with_truth: bool) -> Decoded:
@@ -203,6 +255,21 @@ def _predict_batch(job: Job, batch: Sequence[Decoded], pool: ThreadPoolExecutor)
 
 def _score(
     decoded: Decoded, prediction: Prediction, seconds: float, metrics: Sequence[Metric], *, pixels_of_all: bool
+) -> tuple[str, list[Row], list[PixelScores]]:
+    return decoded.distortion, *_scored(decoded, _moved_back(decoded, prediction), seconds, metrics, pixels_of_all)
+
+
+def _moved_back(decoded: Decoded, prediction: Prediction) -> Prediction:
+    """Masks where the truths are."""
+    if not decoded.moved:
+        return prediction
+    masks = [prediction.mask, prediction.donor_mask][: len(decoded.moved)]
+    back = [None if mask is None else each.map_back(mask) for mask, each in zip(masks, decoded.moved, strict=True)]
+    return replace(prediction, mask=back[0], donor_mask=back[1] if len(back) == 2 else None)
+
+
+def _scored(
+    decoded: Decoded, prediction: Prediction, seconds: float, metrics: Sequence[Metric], pixels_of_all: bool
 ) -> tuple[list[Row], list[PixelScores]]:
     row = _row(decoded, seconds=seconds, score=prediction.score)
     if prediction.mask is None:
@@ -228,7 +295,7 @@ def _row(decoded: Decoded, status: str = "ok", **more: Any) -> Row:
     height, width = decoded.images[0].shape[:2] if decoded.images else (None, None)
     return Row(
         *(sample.id, decoded.position, sample.forged, sample.kind, sample.group, status),
-        warnings=decoded.warnings, height=height, width=width, **more,
+        warnings=decoded.warnings, height=height, width=width, distortion=decoded.distortion, **more,
     )  # fmt: skip
 
 

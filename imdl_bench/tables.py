@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from html import escape
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from imdl_bench.cache import write_atomically
+from imdl_bench.distortions import NONE
 from imdl_bench.leaderboard import Line
 from imdl_bench.metrics.names import parse_metric
 from imdl_bench.metrics.pixel import has_own_value
@@ -143,9 +144,18 @@ def _number(value: Any) -> Any:
 
 
 def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
+    """Tables: per data set the metrics; where there are several levels of distortion, per metric the levels."""
+    levels: dict[tuple[str, int, str, str], set[str]] = {}
+    for line in lines:
+        levels.setdefault((line.protocol, line.version, line.dataset, line.split), set()).add(line.distortion)
     parts: dict[str, list[Line]] = {}
     for line in lines:
-        parts.setdefault(f"{line.protocol} v{line.version} on {line.dataset}/{line.split}", []).append(line)
+        title = f"{line.protocol} v{line.version} on {line.dataset}/{line.split}"
+        if len(levels[line.protocol, line.version, line.dataset, line.split]) > 1:
+            title += f": {line.metric}"
+        elif line.distortion != NONE:
+            title += f" after {line.distortion}"
+        parts.setdefault(title, []).append(line)
     return list(parts.items())
 
 
@@ -154,11 +164,17 @@ def _label(line: Line) -> str:
     return f"{line.model}@{line.weights}{untrained}" if line.weights else line.model
 
 
+def _heading(lines: Sequence[Line]) -> Callable[[Line], str]:
+    """What tells the lines of one model apart within a table."""
+    if len({line.distortion for line in lines}) > 1:
+        return lambda line: line.distortion
+    return lambda line: line.metric
+
+
 def _grid(lines: Sequence[Line]) -> tuple[list[str], list[str], dict[tuple[str, str], str]]:
-    labels = _labels(lines)
-    metrics = list(dict.fromkeys(line.metric for line in lines))
-    cells = {(labels[line.run], line.metric): "" if math.isnan(line.value) else f"{line.value:.4f}" for line in lines}
-    return metrics, list(dict.fromkeys(labels[line.run] for line in lines)), cells
+    labels, heading = _labels(lines), _heading(lines)
+    cells = {(labels[line.run], heading(line)): "" if math.isnan(line.value) else f"{line.value:.4f}" for line in lines}
+    return list(dict.fromkeys(map(heading, lines))), list(dict.fromkeys(labels[line.run] for line in lines)), cells
 
 
 def _labels(lines: Sequence[Line]) -> dict[str, str]:
@@ -169,14 +185,16 @@ def _labels(lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _text_table(title: str, lines: list[Line]) -> str:
-    labels = _labels(lines)
-    models = list(dict.fromkeys(labels[line.run] for line in lines))
-    metrics = list(dict.fromkeys(line.metric for line in lines))
-    cells = {(labels[line.run], line.metric): _with_interval(line) for line in lines}
-    table = [["metric", *models]] + [[m, *(cells.get((model, m), "") for model in models)] for m in metrics]
-    by_model = {labels[line.run]: line for line in lines}
-    table.append(["images failed", *(str(by_model[model].n_failed) for model in models)])
-    table.append(["seconds per image", *(_seconds(by_model[model]) for model in models)])
+    labels, heading = _labels(lines), _heading(lines)
+    by_model: dict[str, list[Line]] = {}
+    for line in lines:
+        by_model.setdefault(labels[line.run], []).append(line)
+    cells = {(labels[line.run], heading(line)): _with_interval(line) for line in lines}
+    rows = list(dict.fromkeys(map(heading, lines)))
+    first = "metric" if rows[0] == lines[0].metric else "distortion"
+    table = [[first, *by_model]] + [[row, *(cells.get((model, row), "") for model in by_model)] for row in rows]
+    table.append(["images failed", *(str(_failed(part)) for part in by_model.values())])
+    table.append(["seconds per image", *(_seconds(part) for part in by_model.values())])
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     drawn = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     rule = "-" * max(map(len, drawn))
@@ -188,15 +206,23 @@ def _notes(lines: Sequence[Line]) -> list[str]:
     labels = _labels(lines)
     notes: dict[str, list[str]] = {}
     for line in {line.run: line for line in lines}.values():
-        if line.n_failed:
-            notes.setdefault(f"{line.n_failed} images failed", []).append(labels[line.run])
+        n_failed = _failed([other for other in lines if other.run == line.run])
+        if n_failed:
+            notes.setdefault(f"{n_failed} images failed", []).append(labels[line.run])
         if line.remarks:
             notes.setdefault(line.remarks, []).append(labels[line.run])
     return [f"{', '.join(models)}: {note}" for note, models in notes.items()]
 
 
-def _seconds(line: Line) -> str:
-    return "-" if math.isnan(line.seconds_per_image) else f"{line.seconds_per_image:.3f}"
+def _failed(lines: Sequence[Line]) -> int:
+    """Of one run, over its levels."""
+    return sum({line.distortion: line.n_failed for line in lines}.values())
+
+
+def _seconds(lines: Sequence[Line]) -> str:
+    """Of one run, the mean over its levels."""
+    known = [s for s in {line.distortion: line.seconds_per_image for line in lines}.values() if not math.isnan(s)]
+    return f"{sum(known) / len(known):.3f}" if known else "-"
 
 
 def _with_interval(line: Line) -> str:

@@ -42,6 +42,61 @@ def write_edits(folder: Path, photo: np.ndarray, count: int = 12) -> None:
         cv2.imwrite(str(folder / f"masks/{number:02}.png"), mask)
 
 
+def write_pairs(folder: Path) -> None:
+    """A pair model `twins`, a data set and a protocol `couples`: six pairs of the edits."""
+    write_text(folder / "models/twins/card.yaml", """
+        name: twins
+        title: The red channel of both images
+        entry: model:Twins
+        input: pair
+        outputs: [mask, score]
+        paper: none
+    """)  # fmt: skip
+    write_text(folder / "models/twins/model.py", """
+        import numpy as np
+        from imdl_bench.types import Prediction
+
+        def red(image):
+            return image[..., 0].astype(np.float32) / np.float32(255)
+
+        class Twins:
+            def predict(self, probes, donors):
+                return [
+                    Prediction(red(probe), float(red(probe).mean(dtype=np.float64)), red(donor))
+                    for probe, donor in zip(probes, donors, strict=True)
+                ]
+    """)  # fmt: skip
+    write_text(folder / "datasets/couples/card.yaml", """
+        name: couples
+        title: Six pairs
+        input: pair
+        source: made by the tests
+        licence: CC0-1.0
+        paper: none
+    """)  # fmt: skip
+    write_text(folder / "datasets/couples/index.py", """
+        from imdl_bench.types import Sample
+
+        def index(root):
+            def pair(a, b):
+                forged = a % 3 > 0 and b % 3 > 0
+                masks = [root / f"masks/{n:02}.png" if forged else None for n in (a, b)]
+                return Sample(f"{a}|{b}", root / f"images/{a:02}.png", forged, masks[0],
+                              donor=root / f"images/{b:02}.png", donor_mask=masks[1])
+            return [pair(*numbers) for numbers in ((1, 2), (4, 5), (7, 8), (0, 3), (6, 9), (2, 10))]
+    """)  # fmt: skip
+    write_text(folder / "protocols/couples.yaml", """
+        name: couples
+        version: 1
+        title: Six pairs
+        task: both
+        source: made by the tests
+        data: [{dataset: couples}]
+        models: [twins]
+        metrics: [pixel_auc/per-image, pixel_auc/pooled, image_auc]
+    """)  # fmt: skip
+
+
 def write_text(path: Path, text: str) -> None:
     """Write an indented block."""
     path.parent.mkdir(parents=True, exist_ok=True)
