@@ -64,7 +64,7 @@ def execute(plan: Plan, protocol: Protocol, options: Options, progress: Progress
     """Run what is left of a plan. Stopped at any moment, the same call goes on where this one was.
 
     Raises:
-        UsageError: another process works on one of the runs, or a model cannot be built.
+        UsageError: another process works on one of the runs.
     """
     keep_freed_memory()
     with ExitStack() as held:
