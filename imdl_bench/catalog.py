@@ -133,6 +133,26 @@ def load_model(
     return model
 
 
+def read_spec(text: str) -> tuple[ModelSpec, ModelCard]:
+    """A model as a user writes it, in the one spelling that tables use, and its card. Raises UsageError."""
+    written = ModelSpec.parse(text)
+    card = model_card(written.name)
+    return written.checked(card), card
+
+
+def spec_weights(spec: ModelSpec, card: ModelCard, *, seed: int, accept_licence: bool) -> Weights | None:
+    """The weights that a model is written with, found and verified; ``None`` of a model that has none.
+
+    Raises:
+        UsageError: weights for a model that has none; and as :func:`~imdl_bench.weights.find_weights`.
+    """
+    if card.weights is not None:
+        return find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence)
+    if spec.weights is not None:
+        raise UsageError(f"{spec.name} has no weights: write --model {spec.name}, not {spec}")
+    return None
+
+
 def convert_weights(model: str, out: Path, *, seed: int = 0, accept_licence: bool = False) -> None:
     """Write the weights of ``NAME@WEIGHTS`` as one safetensors file that says where they come from.
 
@@ -141,11 +161,9 @@ def convert_weights(model: str, out: Path, *, seed: int = 0, accept_licence: boo
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: the file's name must end in .safetensors, so that it is known for what it is")
-    written = ModelSpec.parse(model)
-    card = model_card(written.name)
+    spec, card = read_spec(model)
     if card.weights is None:
         raise UsageError(f"{card.name} has no weights")
-    spec = written.checked(card)
     weights = find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence)
     network: Any = load_model(spec.name, weights, settings=dict(spec.settings))
     if not hasattr(network, "save_weights"):

@@ -182,15 +182,15 @@ def _predict(options: argparse.Namespace) -> int:
     if options.weights is not None and "@" in options.model:
         raise UsageError(f"{options.model} and --weights {options.weights}: give the weights once")
     model = options.model if options.weights is None else f"{options.model}@{options.weights}"
-    failures, untrained = 0, False
+    failures, written = 0, None
     for path, outcome in predict_files(
         model, options.images, options.out, donors=options.donors, device=options.device, precision=options.precision,
         seed=options.seed, accept_licence=options.accept_licence,
     ):  # fmt: skip
         failures += isinstance(outcome, str)
         print(f"{path}: {outcome}" if isinstance(outcome, str) else f"{path} -> {outcome}")
-        untrained |= isinstance(outcome, Path) and json.loads(outcome.read_text())["settings"].get("untrained", False)
-    if untrained:
+        written = outcome if isinstance(outcome, Path) else written
+    if written and json.loads(written.read_text())["settings"].get("untrained"):
         print("untrained: random weights; these masks and scores mean nothing")
     return FAILURES if failures else DONE
 

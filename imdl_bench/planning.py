@@ -17,7 +17,7 @@ from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.model_spec import ModelSpec
 from imdl_bench.records import RunFile, RunKey
 from imdl_bench.types import Model, PairModel, Sample
-from imdl_bench.weights import Weights, find_weights
+from imdl_bench.weights import Weights
 
 Progress = Callable[[int], object]
 
@@ -105,15 +105,13 @@ def plan_run(
             raise UsageError(
                 f"a split file is given for {name!r}, which {protocol.name} does not use{nearest(name, used)}"
             )
-    written = [ModelSpec.parse(text) for text in (models or protocol.models)]
-    specs = list(dict.fromkeys(spec.checked(catalog.model_card(spec.name)) for spec in written))
-    cards = [catalog.model_card(spec.name) for spec in specs]
+    wanted = dict(catalog.read_spec(text) for text in (models or protocol.models))
     for line in protocol.data:
-        for card in cards:
+        for card in wanted.values():
             _refuse_mismatch(protocol, line, card, metrics)
     contenders: dict[tuple[str, str], _Contender] = {}
-    for spec, card in zip(specs, cards, strict=True):
-        weights = _find_weights(spec, card, options)
+    for spec, card in wanted.items():
+        weights = catalog.spec_weights(spec, card, seed=options.seed, accept_licence=options.accept_licence)
         same = (spec.model, weights.identity if weights else "")
         contenders.setdefault(same, _Contender(spec, card, weights, catalog.fingerprint("models", spec.name)))
         catalog.model_entry(spec.name)
@@ -162,14 +160,6 @@ def _metrics(protocol: Protocol) -> list[Metric]:
         if line in lines[:place]:
             raise UsageError(f"{protocol.name}: {'/'.join(line)} is listed twice; make two protocols of it")
     return metrics
-
-
-def _find_weights(spec: ModelSpec, card: ModelCard, options: Options) -> Weights | None:
-    if card.weights is not None:
-        return find_weights(card, spec.weights, seed=options.seed, accept_licence=options.accept_licence)
-    if spec.weights is not None:
-        raise UsageError(f"{spec.name} has no weights: write --model {spec.name}, not {spec}")
-    return None
 
 
 def _refuse_mismatch(protocol: Protocol, line: DataLine, card: ModelCard, metrics: Sequence[Metric]) -> None:

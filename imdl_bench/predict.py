@@ -17,9 +17,7 @@ from imdl_bench.batching import predict_each
 from imdl_bench.cache import write_atomically
 from imdl_bench.errors import ImageError, UsageError
 from imdl_bench.images import read_image
-from imdl_bench.model_spec import ModelSpec
 from imdl_bench.types import Image, Prediction
-from imdl_bench.weights import Weights, find_weights
 
 OVERLAY_SIDE = 1600
 
@@ -46,16 +44,14 @@ def predict_files(
     Raises:
         UsageError: no such model, settings or weights, or not one donor for each image of a pair model.
     """
-    written = ModelSpec.parse(model)
-    card = catalog.model_card(written.name)
-    spec = written.checked(card)
+    spec, card = catalog.read_spec(model)
     if card.input == "pair" and len(donors) != len(images):
         raise UsageError(f"{spec.name} takes pairs: {len(images)} images need as many donors, {len(donors)} are given")
     if card.input == "single" and donors:
         raise UsageError(f"{spec.name} takes one image at a time, no donors")
-    weights = spec.weights if card.weights is None else find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence)  # fmt: skip  # noqa: E501
+    weights = catalog.spec_weights(spec, card, seed=seed, accept_licence=accept_licence)
     settings: dict[str, object] = {"model": spec.model, **records.pixel_libraries()}
-    if isinstance(weights, Weights):
+    if weights is not None:
         settings |= {"weights": weights.label, "weights_content": weights.identity, "trained_on": weights.trained_on}
         settings |= {"untrained": weights.untrained, "device": device, "precision": precision}
     predict = catalog.load_model(

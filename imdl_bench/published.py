@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imdl_bench import catalog
 from imdl_bench.cards import read_card
+from imdl_bench.columns import drawn
 from imdl_bench.errors import CardError, UsageError, nearest
 from imdl_bench.metrics.names import parse_metric
-from imdl_bench.model_spec import ModelSpec
 
 LEVELS = ("pixel", "image", "")
 TRAIN_SETTINGS = ("pretrained", "finetuned", "benchmark-trained", "unsupervised", "")
@@ -180,10 +180,7 @@ def to_csv(numbers: Iterable[PublishedNumber]) -> str:
 def to_text(numbers: Sequence[PublishedNumber]) -> str:
     """A table for a terminal; ``?`` marks suspect numbers, notes stand below."""
     table, notes = _table(numbers, struck="? {}")
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    drawn = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    rule = "-" * max(map(len, drawn))
-    return "\n".join([drawn[0], rule, *drawn[1:], rule, *notes])
+    return "\n".join([*drawn(table), *notes])
 
 
 def to_markdown(numbers: Sequence[PublishedNumber]) -> str:
@@ -309,8 +306,7 @@ def _checked(path: Path, key: str, rule: _Rule, check: Callable[[str], str]) -> 
 
 
 def _canonical_model(text: str) -> str:
-    spec = ModelSpec.parse(text)
-    return spec.checked(catalog.model_card(spec.name)).model
+    return catalog.read_spec(text)[0].model
 
 
 def _known_split(text: str) -> str:

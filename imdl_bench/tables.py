@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from imdl_bench.cache import write_atomically
+from imdl_bench.columns import drawn
 from imdl_bench.distortions import NONE
 from imdl_bench.leaderboard import Line
 from imdl_bench.metrics.names import parse_metric
@@ -195,10 +196,8 @@ def _text_table(title: str, lines: list[Line]) -> str:
     table = [[first, *by_model]] + [[row, *(cells.get((model, row), "") for model in by_model)] for row in rows]
     table.append(["images failed", *(str(_failed(part)) for part in by_model.values())])
     table.append(["seconds per image", *(_seconds(part) for part in by_model.values())])
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    drawn = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    rule = "-" * max(map(len, drawn))
-    return "\n".join([title, rule, drawn[0], rule, *drawn[1:], rule, *_notes(lines)])
+    shown = drawn(table)
+    return "\n".join([title, shown[-1], *shown, *_notes(lines)])
 
 
 def _notes(lines: Sequence[Line]) -> list[str]:

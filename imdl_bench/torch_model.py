@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -263,6 +263,12 @@ def to_mask(probability: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A float32 (H, W) array in [0, 1] of its own, from a (H, W) tensor; rounding beyond 0 and 1 is cut off."""
     mask: np.ndarray[Any, np.dtype[np.float32]] = probability.float().clamp(0, 1).cpu().numpy()
     return mask
+
+
+def state_shapes(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
+    """Key and shape of every tensor in a network's state dict, in order, without the time and memory of its weights."""
+    with torch.device("meta"):
+        return {key: tuple(tensor.shape) for key, tensor in build().state_dict().items()}
 
 
 def out_of_memory(error: BaseException) -> bool:

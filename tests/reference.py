@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from conftest import shared
 from numpy.typing import NDArray
+
+from imdl_bench.images import read_image
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
@@ -95,6 +100,26 @@ def pyramid(seed: int, h: int, w: int, batch: int, scale: float) -> list[NDArray
         z = z + 0.3 * rng.standard_normal((batch, channels, hi, wi))
         maps.append(_as_float32(scale * np.maximum(z, 0)))
     return maps
+
+
+def picture(made: dict[str, Any], model: str) -> NDArray[np.uint8]:
+    """The input that a case of ``model`` describes: made by its rule, or a file that is not ours to commit."""
+    if made["type"] != "file":
+        return {"noise": noise, "block": block}[made["type"]](made["seed"], made["h"], made["w"])
+    image = np.asarray(read_image(shared("golden", "IMDL_BENCH_GOLDEN") / model / made["path"]))
+    assert hashlib.sha256(image.tobytes()).hexdigest() == made["sha256_rgb"]
+    return image
+
+
+def compare(found: Any, name: str, arrays: Mapping[str, NDArray[Any]], atol: float) -> None:
+    """The stored array of this name: ``name`` itself, or ``name_sN`` with every N-th row and column."""
+    found = np.asarray(found)
+    stored = [key for key in arrays if key == name or (key.rpartition("_s")[0] == name and key[-1].isdigit())]
+    assert len(stored) == 1, stored
+    step = int(stored[0].rpartition("_s")[2]) if stored[0] != name else 1
+    expected = arrays[stored[0]]
+    found = found[..., ::step, ::step] if step > 1 else found
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=0, atol=atol, err_msg=name)
 
 
 def _as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"types", "errors", "cache", "memory"},
+    {"types", "errors", "cache", "memory", "columns"},
     {"images", "layouts"},
     {"geometry", "from_albumentations"},
     {"distortions"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -13,14 +12,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import reference
 import torch
-from conftest import shared
 from reference import GOLDEN, SRM, block, fill, noise
 from torch import Tensor
 
 import imdl_bench
 from imdl_bench.errors import PredictionError, UsageError
-from imdl_bench.images import read_image
 
 layers = importlib.import_module("imdl_bench.models.mantranet.layers")
 detector = importlib.import_module("imdl_bench.models.mantranet.detector")
@@ -46,12 +44,7 @@ def filled() -> torch.nn.Module:
 
 
 def picture(name: str) -> np.ndarray:
-    made = CASES[name]["input"]
-    if made["type"] != "file":
-        return {"noise": noise, "block": block}[made["type"]](made["seed"], made["h"], made["w"])
-    image = np.asarray(read_image(shared("golden", "IMDL_BENCH_GOLDEN") / "mantranet" / made["path"]))
-    assert hashlib.sha256(image.tobytes()).hexdigest() == made["sha256_rgb"]
-    return image
+    return reference.picture(CASES[name]["input"], "mantranet")
 
 
 def batch_of(*images: np.ndarray) -> Tensor:
@@ -61,15 +54,7 @@ def batch_of(*images: np.ndarray) -> Tensor:
 
 
 def compare(found: Tensor | np.ndarray, name: str, case: str, atol: float) -> None:
-    """The stored array of this name: ``name`` itself, or ``name_sN`` with every N-th row and column."""
-    arrays = np.load(FOLDER / f"{case}.npz")
-    found = np.asarray(found)
-    stored = [key for key in arrays if key == name or (key.rpartition("_s")[0] == name and key[-1].isdigit())]
-    assert len(stored) == 1, stored
-    step = int(stored[0].rpartition("_s")[2]) if stored[0] != name else 1
-    expected = arrays[stored[0]]
-    found = found[..., ::step, ::step] if step > 1 else found
-    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=0, atol=atol, err_msg=name)
+    reference.compare(found, name, np.load(FOLDER / f"{case}.npz"), atol)
 
 
 def mask_tolerance(name: str) -> float:

@@ -8,9 +8,10 @@ import json
 
 import numpy as np
 import pytest
+import reference
 import torch
 from conftest import shared
-from reference import GOLDEN, block, fill, noise, pyramid
+from reference import GOLDEN, block, compare, fill, noise, pyramid
 
 layers = importlib.import_module("imdl_bench.models.psccnet.layers")
 heads = importlib.import_module("imdl_bench.models.psccnet.heads")
@@ -39,29 +40,11 @@ def filled() -> torch.nn.Module:
 
 
 def picture(name: str) -> np.ndarray:
-    made = CASES[name]["input"]
-    if made["type"] != "file":
-        return {"noise": noise, "block": block}[made["type"]](made["seed"], made["h"], made["w"])
-    from imdl_bench.images import read_image
-
-    image = np.asarray(read_image(shared("golden", "IMDL_BENCH_GOLDEN") / "psccnet" / made["path"]))
-    assert hashlib.sha256(image.tobytes()).hexdigest() == made["sha256_rgb"]
-    return image
+    return reference.picture(CASES[name]["input"], "psccnet")
 
 
 def batch_of(*images: np.ndarray) -> torch.Tensor:
     return torch.stack([torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32)) / 255 for image in images])
-
-
-def compare(found: torch.Tensor | np.ndarray, name: str, arrays: dict[str, np.ndarray], atol: float) -> None:
-    """Every stored array of this name: ``name`` itself, ``name_sN`` for every N-th row and column."""
-    found = np.asarray(found)
-    stored = [key for key in arrays if key == name or (key.rpartition("_s")[0] == name and key[-1].isdigit())]
-    assert len(stored) == 1, stored
-    step = int(stored[0].rpartition("_s")[2]) if stored[0] != name else 1
-    expected = arrays[stored[0]]
-    found = found[..., ::step, ::step] if step > 1 else found
-    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=0, atol=atol, err_msg=name)
 
 
 def load(name: str) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imdl_bench.torch_model import TorchPairModel, to_mask
+from imdl_bench.torch_model import TorchPairModel, state_shapes, to_mask
 from imdl_bench.types import Image, Prediction
 
 from .heads import DetectionNet, masked
@@ -101,7 +101,7 @@ class DMAC(TorchPairModel):
 
 def official_keys() -> dict[str, tuple[int, ...]]:
     """Keys and shapes of the released network's state dict, in its order."""
-    return {key: tuple(tensor.shape) for key, tensor in DMACNet().state_dict().items()}
+    return state_shapes(DMACNet)
 
 
 def network_input(image: NDArray[np.uint8], side: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imdl_bench.torch_model import TorchModel, to_mask, to_tensor
+from imdl_bench.torch_model import TorchModel, state_shapes, to_mask, to_tensor
 from imdl_bench.types import Image, Prediction
 
 from .error_level import ela_image
@@ -48,9 +48,7 @@ class ElaPpm(TorchModel):
 
 def official_keys() -> dict[str, tuple[int, ...]]:
     """Keys and shapes of the network with default settings. No authors' files exist, so they are our own."""
-    with torch.device("meta"):
-        network = TwoStreamPyramidNet(alpha=1.0, width=512)
-    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    return state_shapes(lambda: TwoStreamPyramidNet(alpha=1.0, width=512))
 
 
 def _squeezed(pixels: NDArray[np.uint8]) -> Tensor:

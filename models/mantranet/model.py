@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imdl_bench.torch_model import TorchModel, to_mask, to_tensor
+from imdl_bench.torch_model import TorchModel, state_shapes, to_mask, to_tensor
 from imdl_bench.types import Image, Prediction
 
 from .detector import AnomalyDetector
@@ -79,7 +79,6 @@ class ManTraNet(TorchModel):
 
 def official_keys() -> dict[str, tuple[int, ...]]:
     """Names and shapes of the PyTorch port's weights, and the two BatchNorm statistics that only the Keras file has."""
-    with torch.device("meta"):
-        shapes = {key: tuple(value.shape) for key, value in ManTraNetwork().state_dict().items()}
+    shapes = state_shapes(ManTraNetwork)
     ordered = [key for key in shapes if key not in STATISTICS] + list(STATISTICS)
     return {key: shapes[key] for key in ordered}

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imdl_bench.torch_model import TorchModel, to_mask, to_tensor
+from imdl_bench.torch_model import TorchModel, state_shapes, to_mask, to_tensor
 from imdl_bench.types import Image, Prediction
 
 from .layers import DeepLab, settle
@@ -55,5 +55,4 @@ def normalise(pixels: Tensor) -> Tensor:
 
 def official_keys() -> dict[str, tuple[int, ...]]:
     """Keys and shapes of the public DeepLabV3+ (ResNet-101, two classes) that NCL's release is built on, in order."""
-    with torch.device("meta"):
-        return {key: tuple(tensor.shape) for key, tensor in DeepLab().state_dict().items()}
+    return state_shapes(DeepLab)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from imdl_bench.torch_model import TorchModel, to_mask, to_tensor
+from imdl_bench.torch_model import TorchModel, state_shapes, to_mask, to_tensor
 from imdl_bench.types import Image, Prediction
 
 from .heads import DetectionHead, MaskBranch, resample
@@ -90,6 +90,4 @@ class PSCCNet(TorchModel):
 
 def official_keys() -> dict[str, tuple[int, ...]]:
     """Key and shape of every tensor of the authors' three files: HRNet.pth, NLCDetection.pth, DetectionHead.pth."""
-    with torch.device("meta"):
-        state = Network().state_dict()
-    return {f"module.{PSCCNet.official_name(key)}": tuple(tensor.shape) for key, tensor in state.items()}
+    return {f"module.{PSCCNet.official_name(key)}": shape for key, shape in state_shapes(Network).items()}
