@@ -103,11 +103,16 @@ class ListCard(_Card):
 
 
 class SplitCard(_Card):
-    """One split: the names stand here (``ids``), in published lists (``lists``), or are all but another split's."""
+    """One split: the names stand here (``ids``), in published lists (``lists``), or are all but another split's.
+
+    Where a folder of the data set is a split, ``match`` says so: a pattern over ids, such as ``easy/*``, in which ``*``
+    stands for any letters.
+    """
 
     about: str
     ids: list[str] = []
     lists: list[ListCard] = []
+    match: str | None = None
     all_but: str | None = None
     repeats: Literal["keep", "drop"] = "drop"
 
@@ -147,6 +152,13 @@ class DataLine(_Card):
     size_mismatch: SizePolicy | None = None
 
 
+class TableCard(_Card):
+    """The table of a paper that a protocol stands for: its numbers are shown beside ours."""
+
+    paper: Name = Field(description="a file of results/published")
+    table: str = Field(description="as printed")
+
+
 class Protocol(_Card):
     """``protocols/<name>.yaml``: what is run and how it is scored; everything that moves a number stands here."""
 
@@ -161,6 +173,7 @@ class Protocol(_Card):
     score: Literal["model", "mask-mean", "mask-max"] = "model"
     pixels_of: Literal["forged", "all"] = Field("forged", description="images that enter pixel metrics")
     models: list[str] = Field([], description="run when no --model is given")
+    published: TableCard | None = Field(None, description="the table it stands for; absent: numbers of every paper")
     notes: str = ""
     bootstrap: int = Field(1000, ge=0, le=100_000, description="resamples behind the 95 % intervals; 0 leaves them out")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from imdl_bench.cache import cache_dir, download, sha256, write_atomically
@@ -49,10 +50,22 @@ def select(
             own = f"{card.name}/{split}: {len(names)} names from {split_file.name} (sha256 {digest[:12]}) in its place"
             remarks = [own, *remarks]
         return chosen, remarks
+    if rule.match is not None:
+        chosen = [sample for sample in samples if fnmatchcase(sample.id, rule.match)]
+        return _some(chosen, f"{card.name}/{split}: no image is called {rule.match}"), []
     if rule.all_but is not None:
-        drop = {key(_first_field(name)) for name in _published(card.splits[rule.all_but], card)}
+        other = card.splits[rule.all_but]
+        if other.match is not None:
+            return [sample for sample in samples if not fnmatchcase(sample.id, other.match)], []
+        drop = {key(_first_field(name)) for name in _published(other, card)}
         return [sample for sample in samples if key(sample.id) not in drop], []
     return _pick(samples, _published(rule, card), rule, key, f"{card.name}/{split}")
+
+
+def _some(samples: list[Sample], complaint: str) -> list[Sample]:
+    if not samples:
+        raise DataError(complaint)
+    return samples
 
 
 def read_names(text: str) -> list[str]:

@@ -101,6 +101,20 @@ def test_repeats_are_kept_where_the_card_says_so(listed: Path) -> None:
     assert [sample.id for sample in _load(listed, "twice")] == ["01.png", "02.png", "01.png#2"]
 
 
+def test_a_split_is_a_pattern_over_ids(listed: Path, tmp_path: Path) -> None:
+    card = listed / "datasets/edits/card.yaml"
+    card.write_text(
+        card.read_text().partition("splits:")[0]
+        + "splits:\n  tens: {about: from ten up, match: '1*'}\n  rest: {about: below, all_but: tens}\n"
+        + "  none: {about: nothing, match: 'x/*'}\n"
+    )
+    tens, rest = (imdl_bench.load_dataset("edits", listed / "data", split) for split in ("tens", "rest"))
+    assert [sample.id for sample in tens] == ["10.png", "11.png"]
+    assert len(rest) == 10 and not {s.id for s in rest} & {s.id for s in tens}
+    with pytest.raises(DataError, match=r"edits/none: no image is called x/\*"):
+        imdl_bench.load_dataset("edits", listed / "data", "none")
+
+
 def test_an_unknown_split_is_met_with_the_nearest(listed: Path) -> None:
     with pytest.raises(UsageError, match="no split 'tets'; did you mean 'test'"):
         _load(listed, "tets")
