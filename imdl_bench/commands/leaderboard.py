@@ -1,0 +1,38 @@
+"""``leaderboard``: finished runs as one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from imdl_bench.commands.options import DONE, FAILURES, Commands
+
+
+def add_leaderboard(commands: Commands) -> None:
+    command = commands.add_parser("leaderboard", help="put finished runs into one table", description=(
+        "Reads every run under RUN (a file or folder) and prints one table, or writes it to --out FILE. Unfinished "
+        "runs are left out and named on standard error; the exit code is then 1."))  # fmt: skip
+    command.add_argument("runs", metavar="RUN", nargs="+", type=Path)
+    command.add_argument("--format", choices=["text", "csv", "md", "latex"], default="csv")
+    command.add_argument("--out", metavar="FILE", type=Path)
+    command.add_argument("--timing", action="store_true", help="fill seconds_per_image")
+    command.set_defaults(command=_leaderboard)
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    from imdl_bench.cache import write_atomically
+    from imdl_bench.leaderboard import find_runs, read_lines
+    from imdl_bench.tables import to_csv, to_latex, to_markdown, to_text
+
+    lines, left_out = read_lines(find_runs(options.runs))
+    for remark in left_out:
+        print(remark, file=sys.stderr)
+    draw = {"text": to_text, "md": to_markdown, "latex": to_latex}
+    text = to_csv(lines, timing=options.timing) if options.format == "csv" else draw[options.format](lines)
+    text = text.rstrip("\n") + "\n"
+    if options.out:
+        write_atomically(options.out, text.encode())
+    else:
+        print(text, end="")
+    return FAILURES if left_out else DONE
