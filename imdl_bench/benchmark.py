@@ -13,9 +13,10 @@ from imdl_bench import catalog, records
 from imdl_bench.cache import write_atomically
 from imdl_bench.cards import Protocol
 from imdl_bench.errors import DataError
-from imdl_bench.leaderboard import Line, find_runs, read_lines
+from imdl_bench.leaderboard import Line, read_lines
 from imdl_bench.planning import Options, Plan, Progress, plan_run
 from imdl_bench.runner import execute
+from imdl_bench.runs import find_runs
 from imdl_bench.tables import export_rows, to_csv, to_html, to_text
 
 if TYPE_CHECKING:

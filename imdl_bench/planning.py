@@ -123,7 +123,7 @@ def plan_run(
     plans = _with_models(plans, options)
     for plan in plans:
         for cell in plan.cells:
-            _record(cell)
+            _record(cell, plan.dataset.root)
     return plans
 
 
@@ -142,10 +142,10 @@ def _with_models(plans: Sequence[Plan], options: Options) -> list[Plan]:
     ]
 
 
-def _record(cell: Cell) -> None:
+def _record(cell: Cell, root: Path) -> None:
     with RunFile(cell.folder / "run.sqlite", write=True) as file:
         file.write_meta(cell.about)
-        file.write_meta({"remarks": cell.remarks}, replace=True)
+        file.write_meta({"remarks": cell.remarks, "root": str(root.absolute())}, replace=True)
 
 
 def _metrics(protocol: Protocol) -> list[Metric]:

@@ -29,15 +29,17 @@ SCORING_VERSION = 2
 PIXEL_LIBRARIES = ("numpy", "pillow", "scipy", "pywavelets", "torch", "torchvision", "timm")
 
 _APPLICATION = 0x494D444C  # "IMDL": tells a run's file from any other SQLite database
+_LAYOUT = 2  # of the tables below
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (
     distortion TEXT NOT NULL, sample TEXT NOT NULL, position INTEGER NOT NULL, forged INTEGER NOT NULL,
     kind TEXT, grp TEXT, status TEXT NOT NULL, reason TEXT, warnings TEXT NOT NULL,
-    height INTEGER, width INTEGER, seconds REAL, score REAL, mask_mean REAL, mask_max REAL,
+    height INTEGER, width INTEGER, file_size INTEGER, seconds REAL, score REAL, mask_mean REAL, mask_max REAL,
     metric_values BLOB, totals BLOB, coarse BLOB, PRIMARY KEY (distortion, sample)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pools (distortion TEXT PRIMARY KEY, pool BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS masks (sample TEXT PRIMARY KEY, jpeg BLOB NOT NULL);
 """
 
 
@@ -72,7 +74,10 @@ class RunKey:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image of a run. ``status`` is ``ok`` or ``failed``; a failed row has a reason and no numbers."""
+    """One image of a run. ``status`` is ``ok`` or ``failed``; a failed row has a reason and no numbers.
+
+    ``file_size`` is that of the image's file in bytes, before any distortion.
+    """
 
     sample: str
     position: int
@@ -84,6 +89,7 @@ class Row:
     warnings: tuple[str, ...] = ()
     height: int | None = None
     width: int | None = None
+    file_size: int | None = None
     seconds: float | None = None
     score: float | None = None
     mask_mean: float | None = None
@@ -138,10 +144,16 @@ class RunFile:
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            self._db.execute(f"PRAGMA user_version = {_LAYOUT}")
         self._db.commit()
 
     def _is_ours(self) -> bool:
-        return bool(self._db.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION)
+        if self._db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+            return False
+        if self._db.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
+            self._db.close()
+            raise DataError(f"{self.path}: was made by another version of imdl-bench; make the run again")
+        return True
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -169,16 +181,18 @@ class RunFile:
             found = self._db.execute("SELECT key, value FROM meta ORDER BY key").fetchall()
             return {key: json.loads(value) for key, value in found}
 
-    def append(self, rows: Iterable[Row], pools: Mapping[str, ScorePool]) -> None:
-        """Add finished rows together with the pools, by distortion, that hold them: all or nothing."""
+    def append(
+        self, rows: Iterable[Row], pools: Mapping[str, ScorePool], masks: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Add finished rows, the pools (by distortion) that hold them and thumbnails of their masks: all or nothing."""
         with self._explained(), self._db:
             self._db.executemany(
-                "INSERT OR REPLACE INTO rows VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT OR REPLACE INTO rows VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 [
                     (
                         *(row.distortion, row.sample, row.position, row.forged, row.kind, row.group, row.status),
-                        *(row.reason, json.dumps(row.warnings), row.height, row.width, row.seconds),
-                        *(row.score, row.mask_mean, row.mask_max, row.values, row.totals, row.coarse),
+                        *(row.reason, json.dumps(row.warnings), row.height, row.width, row.file_size),
+                        *(row.seconds, row.score, row.mask_mean, row.mask_max, row.values, row.totals, row.coarse),
                     )
                     for row in rows
                 ],
@@ -187,6 +201,7 @@ class RunFile:
                 "INSERT OR REPLACE INTO pools VALUES (?, ?)",
                 [(distortion, pool.to_bytes()) for distortion, pool in pools.items()],
             )
+            self._db.executemany("INSERT OR REPLACE INTO masks VALUES (?, ?)", (masks or {}).items())
 
     def done(self) -> set[tuple[str, str]]:
         """Distortion and sample id of every row."""
@@ -209,6 +224,15 @@ class RunFile:
         with self._explained():
             found = self._db.execute("SELECT pool FROM pools WHERE distortion = ?", (distortion,)).fetchone()
             return ScorePool.from_bytes(found[0]) if found else ScorePool()
+
+    def masks(self, samples: Iterable[str]) -> dict[str, bytes]:
+        """Thumbnails of the masks of the given samples, as far as they were kept."""
+        with self._explained():
+            found = {
+                sample: self._db.execute("SELECT jpeg FROM masks WHERE sample = ?", (sample,)).fetchone()
+                for sample in samples
+            }
+        return {sample: row[0] for sample, row in found.items() if row}
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.metrics.pixel import PixelScores, score_pixels
 from imdl_bench.planning import Cell, Options, Plan, Progress
 from imdl_bench.records import Row, RunFile
+from imdl_bench.thumbnails import mask_thumbnail
 from imdl_bench.types import DONOR, Image, Prediction, Sample
 
 COMMIT_SECONDS = 1.0
@@ -46,8 +47,19 @@ class Decoded:
     truths: tuple[NDArray[np.bool_] | None, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: str | None = None
+    file_size: int | None = None
     distortion: str = NONE
     moved: tuple[Distorted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What one prediction left behind: rows (two for a pair), their pixel scores, thumbnails of clean masks by row."""
+
+    distortion: str
+    rows: list[Row]
+    pixels: list[PixelScores]
+    masks: dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +125,13 @@ class Writer:
         self._progress = progress
         self._pools: dict[str, ScorePool] = {}
         self._rows: list[Row] = []
-        self._futures: deque[Future[tuple[str, list[Row], list[PixelScores]]]] = deque()
+        self._masks: dict[str, bytes] = {}
+        self._futures: deque[Future[Scored]] = deque()
         self._committed = time.monotonic()
 
     def fail(self, decoded: Decoded, reason: str) -> None:
         """Record an image that has no numbers."""
-        self._take(decoded.distortion, [_row(decoded, status="failed", reason=reason)], [])
+        self._take(Scored(decoded.distortion, [_row(decoded, status="failed", reason=reason)], [], {}))
 
     def score(self, decoded: Decoded, prediction: Prediction, seconds: float, pool: ThreadPoolExecutor) -> None:
         """Score one prediction behind the caller's back; waits when too many wait."""
@@ -126,25 +139,26 @@ class Writer:
             pool.submit(_score, decoded, prediction, seconds, self._metrics, pixels_of_all=self._pixels_of_all)
         )
         while self._futures and (self._futures[0].done() or len(self._futures) > 8):
-            self._take(*self._futures.popleft().result())
+            self._take(self._futures.popleft().result())
 
     def finish(self) -> None:
         """Everything scored and written."""
         while self._futures:
-            self._take(*self._futures.popleft().result())
+            self._take(self._futures.popleft().result())
         self._commit()
 
     def close(self) -> None:
         """Let go of the file. What is not written yet is dropped: stopped half way, rows and pool might disagree."""
         self._file.close()
 
-    def _take(self, distortion: str, rows: list[Row], scores: list[PixelScores]) -> None:
-        if distortion not in self._pools:
-            self._pools[distortion] = self._file.pool(distortion)
-        for scored in scores:
-            if scored.histogram is not None:
-                self._pools[distortion].add(scored.scores, scored.histogram)
-        self._rows += rows
+    def _take(self, scored: Scored) -> None:
+        if scored.distortion not in self._pools:
+            self._pools[scored.distortion] = self._file.pool(scored.distortion)
+        for pixels in scored.pixels:
+            if pixels.histogram is not None:
+                self._pools[scored.distortion].add(pixels.scores, pixels.histogram)
+        self._rows += scored.rows
+        self._masks |= scored.masks
         self._progress(1)
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self._commit()
@@ -152,8 +166,8 @@ class Writer:
     def _commit(self) -> None:
         if self._rows:
             touched = {row.distortion for row in self._rows}
-            self._file.append(self._rows, {name: self._pools[name] for name in sorted(touched)})
-        self._rows = []
+            self._file.append(self._rows, {name: self._pools[name] for name in sorted(touched)}, self._masks)
+        self._rows, self._masks = [], {}
         self._committed = time.monotonic()
 
 
@@ -220,7 +234,8 @@ def _decode(dataset: Dataset, sample: Sample, position: int, *, with_truth: bool
     try:
         image = _read_only(sample.image)
         truth, remark = dataset.read_truth(sample, image.shape[:2]) if with_truth else (None, None)
-        found = Decoded(sample, position, (image,), (truth,), (remark,) if remark else ())
+        size = sample.image.stat().st_size
+        found = Decoded(sample, position, (image,), (truth,), (remark,) if remark else (), file_size=size)
         if dataset.card.input == "single":
             return found
         if sample.donor is None:
@@ -255,8 +270,17 @@ def _predict_batch(job: Job, batch: Sequence[Decoded], pool: ThreadPoolExecutor)
 
 def _score(
     decoded: Decoded, prediction: Prediction, seconds: float, metrics: Sequence[Metric], *, pixels_of_all: bool
-) -> tuple[str, list[Row], list[PixelScores]]:
-    return decoded.distortion, *_scored(decoded, _moved_back(decoded, prediction), seconds, metrics, pixels_of_all)
+) -> Scored:
+    prediction = _moved_back(decoded, prediction)
+    rows, pixels = _scored(decoded, prediction, seconds, metrics, pixels_of_all)
+    return Scored(decoded.distortion, rows, pixels, _clean_masks(decoded, prediction))
+
+
+def _clean_masks(decoded: Decoded, prediction: Prediction) -> dict[str, bytes]:
+    if decoded.distortion != NONE:
+        return {}
+    masks = {decoded.sample.id: prediction.mask, decoded.sample.id + DONOR: prediction.donor_mask}
+    return {key: mask_thumbnail(mask) for key, mask in masks.items() if mask is not None}
 
 
 def _moved_back(decoded: Decoded, prediction: Prediction) -> Prediction:
@@ -295,7 +319,8 @@ def _row(decoded: Decoded, status: str = "ok", **more: Any) -> Row:
     height, width = decoded.images[0].shape[:2] if decoded.images else (None, None)
     return Row(
         *(sample.id, decoded.position, sample.forged, sample.kind, sample.group, status),
-        warnings=decoded.warnings, height=height, width=width, distortion=decoded.distortion, **more,
+        warnings=decoded.warnings, height=height, width=width, file_size=decoded.file_size,
+        distortion=decoded.distortion, **more,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from imdl_bench.weights import is_untrained
 
 ROW_COLUMNS = (
     *("sample", "distortion", "forged", "kind", "group", "status", "reason", "warnings"),
-    *("height", "width", "seconds", "score", "mask_mean", "mask_max"),
+    *("height", "width", "file_size", "seconds", "score", "mask_mean", "mask_max"),
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"types", "errors", "cache", "memory", "columns"},
+    {"types", "errors", "cache", "memory", "columns", "thumbnails"},
     {"images", "layouts"},
     {"geometry", "from_albumentations"},
     {"distortions"},
@@ -18,7 +18,7 @@ LAYERS = [
     {"torch_model"},
     {"batching", "catalog"},
     {"published", "splits", "dataset", "records"},
-    {"check", "planning"},
+    {"check", "planning", "runs"},
     {"runner"},
     {"leaderboard", "predict"},
     {"tables"},

@@ -22,7 +22,8 @@ def add_leaderboard(commands: Commands) -> None:
 
 def _leaderboard(options: argparse.Namespace) -> int:
     from imdl_bench.cache import write_atomically
-    from imdl_bench.leaderboard import find_runs, read_lines
+    from imdl_bench.leaderboard import read_lines
+    from imdl_bench.runs import find_runs
     from imdl_bench.tables import to_csv, to_latex, to_markdown, to_text
 
     lines, left_out = read_lines(find_runs(options.runs))

@@ -1,0 +1,46 @@
+"""Small pictures of masks and photographs: what a report shows, so that runs need not keep whole masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MASK_SIDE = 256  # pixels of the longer side of a kept mask
+JPEG_QUALITY = 85
+
+
+def mask_thumbnail(mask: NDArray[np.float32]) -> bytes:
+    """A mask float32 (H, W) in [0, 1] as grey JPEG, 255 = forged, at most 256 pixels a side, averaged over areas."""
+    return _jpeg(np.rint(_smaller(mask, MASK_SIDE) * 255).astype(np.uint8))
+
+
+def photo_thumbnail(image: NDArray[np.uint8], side: int) -> bytes:
+    """A photograph uint8 (H, W, 3) RGB as JPEG, at most ``side`` pixels a side."""
+    return _jpeg(np.ascontiguousarray(_smaller(image, side)[..., ::-1]))
+
+
+def truth_thumbnail(truth: NDArray[np.bool_], side: int) -> bytes:
+    """A truth bool (H, W) as grey PNG, 255 = forged, at most ``side`` pixels a side."""
+    import cv2
+
+    small = _smaller(truth.astype(np.uint8) * 255, side)
+    return cv2.imencode(".png", small)[1].tobytes()
+
+
+def _smaller(pixels: NDArray[Any], side: int) -> NDArray[Any]:
+    import cv2
+
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    import cv2
+
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
