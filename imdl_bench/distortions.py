@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from imdl_bench import from_albumentations
 from imdl_bench.errors import ImageError, UsageError, nearest
-from imdl_bench.geometry import Distorted
+from imdl_bench.geometry import Distorted, Truth
 from imdl_bench.images import Subsampling, as_image, encode_jpeg, max_pixels, read_image, resize_nearest
 from imdl_bench.types import Image
 
@@ -141,6 +141,21 @@ def median(rgb: Pixels, kernel: int) -> Pixels:
     return np.asarray(cv2.medianBlur(rgb, kernel))
 
 
+def edge_smoothing(rgb: Pixels, truth: Truth, sigma: float, width: int) -> Pixels:
+    """A Gaussian of ``sigma`` pixels, seen only within ``width`` pixels of the other side of the truth's edge."""
+    import cv2
+
+    if sigma == 0 or truth.all() or not truth.any():
+        return rgb
+    forged, pristine = (
+        cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for side in (truth, ~truth)
+    )
+    band = forged + pristine <= width  # one of them is 0 everywhere
+    kernel = 2 * math.ceil(3 * sigma) + 1
+    blurred = cv2.GaussianBlur(rgb, (kernel, kernel), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return np.where(band[..., None], blurred, rgb)
+
+
 def _scaled(side: int, scale: float | Fraction) -> int:
     """``side * scale`` rounded half up, at least 1; of the decimal that was written, not of its binary neighbour."""
     return max(1, math.floor(side * Fraction(str(scale)) + Fraction(1, 2)))
@@ -184,6 +199,14 @@ def _on_pixels(function: Callable[..., Pixels]) -> Callable[..., Distorted]:
 
 def _noise(picture: Distorted, rng: np.random.Generator, sigma: float) -> Distorted:
     return picture.with_pixels(gaussian_noise(np.asarray(picture.image), sigma, rng))
+
+
+def _edge_smoothing(
+    picture: Distorted, rng: np.random.Generator, truth: Truth | None, sigma: float, width: int
+) -> Distorted:
+    if truth is None:
+        raise ImageError("smooths around the edge of what is forged, and there is no truth for this forged image")
+    return picture.with_pixels(edge_smoothing(np.asarray(picture.image), truth, sigma, width))
 
 
 def _crop(picture: Distorted, rng: np.random.Generator, fraction: float, grid: int) -> Distorted:
@@ -230,11 +253,15 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class DistortionRow:
-    """One kind of distortion; ``function(picture, rng, **parameters)`` draws what is random from ``rng``."""
+    """One kind of distortion; ``function(picture, rng, **parameters)`` draws what is random from ``rng``.
+
+    With ``needs_truth`` it is also given ``truth``: bool (h, w), of each pixel that it sees, or None where not known.
+    """
 
     about: str
     parameters: dict[str, Parameter]
     function: Callable[..., Distorted]
+    needs_truth: bool = False
 
 
 _INTERPOLATION = Parameter("how pixels are made", default="linear",
@@ -282,6 +309,11 @@ DISTORTIONS: dict[str, DistortionRow] = {
         "as networks do: downsize, then JPEG",
         {"side": Parameter("limit of the longest side", 1, 65_500, kind="integer"), "quality": _JPEG_QUALITY},
         _on_pixels(social)),
+    "edge_smoothing": DistortionRow(
+        "Gaussian smoothing around the edge of what is forged, which hides the seam",
+        {"sigma": Parameter("standard deviation in pixels", 0, 100),
+         "width": Parameter("of the band, in pixels to either side", 1, 999, 5, "integer")},
+        _edge_smoothing, needs_truth=True),
     FOREIGN: DistortionRow(
         "any transform of albumentations 2 by name, with its own parameters", {}, from_albumentations.apply),
 }  # fmt: skip
@@ -309,21 +341,33 @@ class Distortion:
     name: str
     steps: tuple[Step, ...] = field(compare=False, repr=False)
 
-    def apply(self, image: Image, *, seed: int, sample: str) -> Distorted:
+    @property
+    def needs_truth(self) -> bool:
+        """Whether a step looks at the truth."""
+        return any(DISTORTIONS[step.kind].needs_truth for step in self.steps)
+
+    def apply(self, image: Image, *, seed: int, sample: str, truth: Truth | None = None) -> Distorted:
         """Distort one image, uint8 (H, W, 3) RGB, which stays as it is.
 
         What is random depends on ``seed``, the sample's id and the label alone: on no order, batch or worker.
 
+        Args:
+            truth: bool (H, W), nothing forged in a pristine image; only what ``needs_truth`` looks at it.
+
         Raises:
-            UsageError: not an image, or a transform of albumentations that does not give one.
-            ImageError: this distortion cannot be applied to this image, by its size in most cases.
+            UsageError: not an image, a truth of another size, or a transform of albumentations that does not give an
+                image.
+            ImageError: this distortion cannot be applied to this image: by its size in most cases, or for want of a
+                truth.
         """
         picture = Distorted.nothing_done(as_image(image))
         words = json.dumps([seed, sample, self.name]).encode()
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(words).digest(), "big"))
         try:
             for step in self.steps:
-                picture = DISTORTIONS[step.kind].function(picture, rng, **step.values)
+                row = DISTORTIONS[step.kind]
+                seen = {"truth": None if truth is None else picture.truth_of_pixels(truth)} if row.needs_truth else {}
+                picture = row.function(picture, rng, **seen, **step.values)
         except ImageError as error:
             raise ImageError(f"{self.name}: {error}") from error
         return picture

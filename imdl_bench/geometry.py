@@ -97,12 +97,25 @@ class Distorted:
         Raises:
             UsageError: a truth of another size than the undistorted image.
         """
+        window = self._moved(truth)[self.rows.start : self.rows.stop, self.columns.start : self.columns.stop]
+        return np.ascontiguousarray(window)
+
+    def truth_of_pixels(self, truth: Truth) -> Truth:
+        """Truth bool (H, W) of the undistorted image -> truth bool (h, w), one value for each pixel of ``image``.
+
+        A pixel has the value of the truth's pixel in which its centre lies.
+
+        Raises:
+            UsageError: a truth of another size than the undistorted image.
+        """
+        return self._moved(truth)[self.rows.nearest()[:, None], self.columns.nearest()[None, :]]
+
+    def _moved(self, truth: Truth) -> Truth:
         if truth.shape != self.original:
             raise UsageError(f"truth of shape {truth.shape} for an undistorted image of {self.original}")
         for move in self.moves:
             truth = move(truth)
-        window = truth[self.rows.start : self.rows.stop, self.columns.start : self.columns.stop]
-        return np.ascontiguousarray(window)
+        return truth
 
     def map_back(self, mask: Mask) -> Mask:
         """Mask float32 (h, w) of the distorted image -> mask float32 at the size of the moved truth.

@@ -83,7 +83,8 @@ def execute(plan: Plan, protocol: Protocol, options: Options, progress: Progress
         pool = ThreadPoolExecutor(options.workers, thread_name_prefix="imdl-bench")
         held.callback(pool.shutdown, wait=True, cancel_futures=True)
         jobs = [_start(cell, protocol, options, progress, held) for cell in plan.cells if cell.todo]
-        with_truth = any(parse_metric(name).level == "pixel" for name in protocol.metrics)
+        of_pixels = any(parse_metric(name).level == "pixel" for name in protocol.metrics)
+        with_truth = of_pixels or any(distortion.needs_truth for distortion in plan.distortions)
         done = [job.writer.done for job in jobs]
         for clean in _decode_ahead(plan, done, pool, options.workers, with_truth=with_truth):
             for decoded in _distort_ahead(clean, plan.distortions, done, pool, options):
@@ -218,7 +219,8 @@ def _distorted(clean: Decoded, distortion: Distortion, seed: int) -> Decoded:
     keys = (clean.sample.id, clean.sample.id + DONOR)
     try:
         moved = tuple(
-            distortion.apply(image, seed=seed, sample=key) for image, key in zip(clean.images, keys, strict=False)
+            distortion.apply(image, seed=seed, sample=key, truth=truth)
+            for image, truth, key in zip(clean.images, clean.truths, keys, strict=False)
         )
         truths = tuple(
             None if truth is None else each.move_truth(truth) for truth, each in zip(clean.truths, moved, strict=True)
@@ -301,7 +303,8 @@ def _scored(
     mean, top = float(prediction.mask.mean(dtype=np.float64)), float(prediction.mask.max())
     row = replace(row, mask_mean=mean, mask_max=top)
     truth = decoded.truths[0]
-    if truth is None or not (decoded.sample.forged or pixels_of_all):
+    of_pixels = any(metric.level == "pixel" for metric in metrics)
+    if truth is None or not of_pixels or not (decoded.sample.forged or pixels_of_all):
         return [row], []
     scores = score_pixels(prediction.mask, truth, metrics)
     rows, all_scores = [_with_pixels(row, scores)], [scores]
