@@ -7,7 +7,7 @@ from imdl_bench import catalog
 __version__ = "0.2.0"
 __path__ += catalog.extra_roots()  # before anything else looks for cards
 
-from imdl_bench.benchmark import RunResult, leaderboard, run  # noqa: E402
+from imdl_bench.benchmark import RunResult, compare, leaderboard, run  # noqa: E402
 from imdl_bench.catalog import list_datasets, list_models, list_protocols, load_model, load_protocol  # noqa: E402
 from imdl_bench.dataset import load_dataset  # noqa: E402
 from imdl_bench.images import read_image  # noqa: E402
@@ -19,6 +19,7 @@ __all__ = [
     "RunResult",
     "Sample",
     "__version__",
+    "compare",
     "leaderboard",
     "list_datasets",
     "list_models",

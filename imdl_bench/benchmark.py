@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from imdl_bench import catalog, records
 from imdl_bench.cache import write_atomically
 from imdl_bench.cards import Protocol
+from imdl_bench.comparison import compare_runs
+from imdl_bench.comparison_tables import Comparison
 from imdl_bench.errors import DataError
 from imdl_bench.leaderboard import Line, read_lines
 from imdl_bench.planning import Options, Plan, Progress, plan_run
 from imdl_bench.runner import execute
-from imdl_bench.runs import find_runs
+from imdl_bench.runs import find_runs, read_runs
 from imdl_bench.tables import export_rows, to_csv, to_html, to_text
 
 if TYPE_CHECKING:
@@ -125,6 +127,24 @@ def leaderboard(*places: Path | str) -> RunResult:
     runs = find_runs(Path(place) for place in places)
     lines, _ = read_lines(runs)
     return RunResult(tuple(lines), None, tuple(runs), _failures(lines), 0)
+
+
+def compare(
+    *places: Path | str, metrics: Sequence[str] | None = None, resamples: int | None = None, seed: int = 0
+) -> Comparison:
+    """The finished runs at or under files and folders held against each other, wherever two scored the same images.
+
+    Args:
+        places: files or folders that hold runs; unfinished ones are left out.
+        metrics: names; by default all that the runs have in common.
+        resamples: of the bootstrap; by default the protocol's.
+        seed: of the bootstrap.
+
+    Raises:
+        UsageError: a place holds no run, no run has one of the metrics, or no two runs can be compared.
+    """
+    runs, _ = read_runs(find_runs(Path(place) for place in places))
+    return compare_runs(runs, metrics, resamples=resamples, seed=seed)
 
 
 def _failures(lines: Sequence[Line]) -> int:

@@ -12,6 +12,7 @@ from typing import NoReturn
 import imdl_bench
 from imdl_bench.commands.catalogue import add_list, add_show
 from imdl_bench.commands.check import add_check
+from imdl_bench.commands.compare import add_compare
 from imdl_bench.commands.leaderboard import add_leaderboard
 from imdl_bench.commands.options import DONE, INTERRUPTED, WRONG
 from imdl_bench.commands.predict import add_predict
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(add_list, add_show, add_check, add_predict),
-        *(add_run, add_leaderboard, add_published, add_weights),
+        *(add_run, add_leaderboard, add_compare, add_published, add_weights),
     ):
         add(commands)
     return parser

@@ -1,8 +1,12 @@
-"""Columns of text for a terminal."""
+"""Columns of text: for a terminal, and as CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def drawn(table: Sequence[Sequence[str]]) -> list[str]:
@@ -11,3 +15,19 @@ def drawn(table: Sequence[Sequence[str]]) -> list[str]:
     head, *body = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
     rule = "-" * max(map(len, (head, *body)))
     return [head, rule, *body, rule]
+
+
+def csv_of(names: Sequence[str], table: Sequence[Mapping[str, Any]]) -> str:
+    """A CSV file of the columns ``names``, its head first."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return buffer.getvalue()
+
+
+def csv_number(value: Any) -> Any:
+    """How a value stands in a CSV file: numbers with eight decimals, nan as nothing, all else as it is."""
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.8f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from imdl_bench.metrics.pixel import needs_histogram
 from imdl_bench.metrics.summary import ScoredRows
 from imdl_bench.records import Row, RunFile, RunKey
 from imdl_bench.types import DONOR
+from imdl_bench.weights import is_untrained
 
 
 class UnfinishedRun(DataError):
@@ -129,6 +130,18 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
     if damaged and not runs:
         raise DataError("; ".join(damaged))
     return list(runs.values()), left_out + damaged
+
+
+def model_labels(runs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """A name per run, from its hash to model and weights: with the hash's digits where one model has several runs."""
+    plain = {run: _label(model, weights) for run, (model, weights) in runs.items()}
+    names = list(plain.values())
+    return {run: f"{name}#{run[:6]}" if names.count(name) > 1 else name for run, name in plain.items()}
+
+
+def _label(model: str, weights: str) -> str:
+    untrained = " (untrained)" if is_untrained(weights) else ""
+    return f"{model}@{weights}{untrained}" if weights else model
 
 
 def _scored_rows(rows: list[Row], metrics: Sequence[Metric], pool: ScorePool, pixels_of: str) -> ScoredRows:

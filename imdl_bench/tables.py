@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import io
 import math
@@ -15,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from imdl_bench.cache import write_atomically
-from imdl_bench.columns import drawn
+from imdl_bench.columns import csv_number, csv_of, drawn
 from imdl_bench.distortions import NONE
 from imdl_bench.leaderboard import Line
 from imdl_bench.metrics.names import parse_metric
 from imdl_bench.metrics.pixel import has_own_value
 from imdl_bench.records import Row, RunFile
+from imdl_bench.runs import model_labels
 from imdl_bench.weights import is_untrained
 
 ROW_COLUMNS = (
@@ -41,7 +41,7 @@ def export_rows(run: Path, *, timing: bool) -> list[Path]:
     remark = ("untrained: random weights",) if is_untrained(meta["key"]["weights"]) else ()
     table: list[dict[str, Any]] = [_exported(row, own, remark, timing=timing) for row in rows]
     written = [run.with_name("rows.csv")]
-    write_atomically(written[0], _csv(table).encode())
+    write_atomically(written[0], csv_of(list(table[0]), table).encode())
     if importlib.util.find_spec("pyarrow") is not None:
         import pyarrow
         import pyarrow.parquet
@@ -58,11 +58,11 @@ def to_csv(lines: Sequence[Line], *, timing: bool) -> str:
     names = [field.name for field in fields(Line)]
     table = []
     for line in lines:
-        entry = {name: _number(getattr(line, name)) for name in names}
+        entry = {name: csv_number(getattr(line, name)) for name in names}
         if not timing:
             entry["seconds_per_image"] = ""
         table.append(entry)
-    return _csv(table) if table else ",".join(names) + "\n"
+    return csv_of(names, table)
 
 
 def to_text(lines: Sequence[Line]) -> str:
@@ -130,20 +130,6 @@ def _exported(row: Row, own: Sequence[tuple[int, str]], remark: tuple[str, ...],
     return table
 
 
-def _csv(table: Sequence[dict[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return buffer.getvalue()
-
-
-def _number(value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    return "" if math.isnan(value) else f"{value:.8f}"
-
-
 def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
     """Tables: per data set the metrics; where there are several levels of distortion, per metric the levels."""
     levels: dict[tuple[str, int, str, str], set[str]] = {}
@@ -160,11 +146,6 @@ def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
     return list(parts.items())
 
 
-def _label(line: Line) -> str:
-    untrained = " (untrained)" if is_untrained(line.weights) else ""
-    return f"{line.model}@{line.weights}{untrained}" if line.weights else line.model
-
-
 def _heading(lines: Sequence[Line]) -> Callable[[Line], str]:
     """What tells the lines of one model apart within a table."""
     if len({line.distortion for line in lines}) > 1:
@@ -179,10 +160,7 @@ def _grid(lines: Sequence[Line]) -> tuple[list[str], list[str], dict[tuple[str, 
 
 
 def _labels(lines: Sequence[Line]) -> dict[str, str]:
-    """A name per run: the model's, with the run's hash where one model has several runs."""
-    runs = {line.run: _label(line) for line in lines}
-    names = list(runs.values())
-    return {run: f"{name}#{run[:6]}" if names.count(name) > 1 else name for run, name in runs.items()}
+    return model_labels({line.run: (line.model, line.weights) for line in lines})
 
 
 def _text_table(title: str, lines: list[Line]) -> str:

@@ -20,7 +20,7 @@ LAYERS = [
     {"published", "splits", "dataset", "records"},
     {"check", "planning", "runs"},
     {"runner"},
-    {"leaderboard", "predict"},
+    {"leaderboard", "predict", "comparison", "comparison_tables"},
     {"tables"},
     {"benchmark"},
     {"commands"},

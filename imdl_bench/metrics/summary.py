@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,20 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """One number with what stands behind its interval: its values under the resamples, float64 (resamples,).
+
+    nan in resamples where it is undefined. Spreads over the same groups, resamples and seed drew the same images.
+    """
+
+    metric: str
+    value: float
+    resampled: Array
+    n: int
+    n_skipped: int
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredRows:
     """What the scored images of one run and distortion left behind, in order of sample id.
 
@@ -46,6 +60,7 @@ class ScoredRows:
         second: bool (n,), rows of a pair's second image, which image-level metrics pass over.
         with_pixels: bool (n,), images that entered the pixel metrics.
         n_without_truth: images that pixel metrics had to pass over because their truth is not given.
+        pooled: packed histograms of every image in ``pool`` where these rows are only some of them (:meth:`only`).
     """
 
     forged: NDArray[np.bool_]
@@ -58,6 +73,27 @@ class ScoredRows:
     second: NDArray[np.bool_]
     with_pixels: NDArray[np.bool_]
     n_without_truth: int = 0
+    pooled: Sequence[bytes] | None = None
+
+    def only(self, kept: NDArray[np.bool_]) -> ScoredRows:
+        """The rows where ``kept`` (n,) is true; ``n_without_truth`` stays that of all.
+
+        A pool cannot be divided: it stays too, so that coarse histograms can be held against it.
+        """
+        if kept.all():
+            return self
+        return replace(
+            self,
+            forged=self.forged[kept],
+            groups=[group for group, keep in zip(self.groups, kept, strict=True) if keep],
+            scores={rule: scores[kept] for rule, scores in self.scores.items()},
+            values={metric: values[kept] for metric, values in self.values.items()},
+            totals=self.totals[kept],
+            coarse=[packed for packed, keep in zip(self.coarse, kept, strict=True) if keep],
+            second=self.second[kept],
+            with_pixels=self.with_pixels[kept],
+            pooled=self.pooled or [packed for packed in self.coarse if packed],
+        )
 
 
 def summarize(
@@ -72,33 +108,54 @@ def summarize(
 
     ``metrics`` are all metrics of the run: they say which fixed thresholds ``rows.totals`` holds.
     """
+    found = spreads(rows, metrics, metrics, score_rule=score_rule, resamples=resamples, seed=seed)
+    return [
+        Summary(each.metric, each.value, *confidence.interval(each.resampled), each.n, each.n_skipped) for each in found
+    ]
+
+
+def spreads(
+    rows: ScoredRows,
+    wanted: Sequence[Metric],
+    metrics: Sequence[Metric],
+    *,
+    score_rule: str,
+    resamples: int,
+    seed: int,
+) -> list[Spread]:
+    """The numbers behind :func:`summarize`, of the ``wanted`` ones among all ``metrics`` of the run.
+
+    Of rows that are only some of the run's, pooled rankings are read off coarse histograms, and moved by as much as
+    those are wrong on the whole run.
+    """
     weights = confidence.resample_groups(rows.groups, resamples, seed)
     pixels = np.flatnonzero(rows.with_pixels)
     packed = [each for each in rows.coarse if each]
-    on_pixels = _Pixels(rows, pixels, weights[:, pixels], CoarseGrid.over(packed))
-    found = {number.metric: number for number in _image_summaries(metrics, rows, score_rule, weights)}
-    found |= {number.metric: number for number in _pooled_rankings(metrics, on_pixels)}
-    for metric in (metric for metric in metrics if metric.name not in found):
+    on_pixels = _Pixels(rows, pixels, weights[:, pixels], CoarseGrid.over(packed), fixed_thresholds(metrics))
+    found = {number.metric: number for number in _image_spreads(wanted, rows, score_rule, weights)}
+    found |= {number.metric: number for number in _pooled_rankings(wanted, on_pixels)}
+    for metric in (metric for metric in wanted if metric.name not in found):
         if metric.average == "pooled":
-            found[metric.name] = _pooled_decision(metric, on_pixels, metrics)
+            found[metric.name] = _pooled_decision(metric, on_pixels)
         else:
             found[metric.name] = _per_image(metric, on_pixels)
-    return [found[metric.name] for metric in metrics]
+    return [found[metric.name] for metric in wanted]
 
 
 @dataclass(frozen=True, slots=True)
 class _Pixels:
-    """The part of the rows that entered pixel metrics, with its resamples."""
+    """The part of the rows that entered pixel metrics, with its resamples; ``thresholds`` are those of ``totals``."""
 
     rows: ScoredRows
     which: NDArray[np.intp]
     weights: NDArray[np.uint16]
     grid: CoarseGrid
+    thresholds: Sequence[float]
 
 
-def _image_summaries(
+def _image_spreads(
     wanted: Sequence[Metric], rows: ScoredRows, score_rule: str, weights: NDArray[np.uint16]
-) -> list[Summary]:
+) -> list[Spread]:
     """Image-level metrics, those of one score rule together."""
     rules: dict[str, list[Metric]] = {}
     for metric in wanted:
@@ -109,79 +166,80 @@ def _image_summaries(
     ]
 
 
-def _of_scores(
-    metrics: Sequence[Metric], rows: ScoredRows, scores: Array, weights: NDArray[np.uint16]
-) -> list[Summary]:
+def _of_scores(metrics: Sequence[Metric], rows: ScoredRows, scores: Array, weights: NDArray[np.uint16]) -> list[Spread]:
     used = np.flatnonzero(~np.isnan(scores) & ~rows.second)
     skipped = int((~rows.second).sum()) - len(used)
     if len(used) == 0:
-        return [Summary(metric.name, math.nan, math.nan, math.nan, 0, skipped) for metric in metrics]
+        nowhere = np.full(len(weights), math.nan)
+        return [Spread(metric.name, math.nan, nowhere, 0, skipped) for metric in metrics]
     scores, forged = scores[used], rows.forged[used]
     resampled = (score_curve(scores, forged, part) for part in confidence.chunks(weights[:, used]))
-    spreads = [values_of(metrics, curve) for curve in resampled]
+    parts = [values_of(metrics, curve) for curve in resampled]
     values = values_of(metrics, score_curve(scores, forged))
     return [
-        Summary(metric.name, float(value), *_interval([part[place] for part in spreads]), len(used), skipped)
+        Spread(metric.name, float(value), _joined([part[place] for part in parts]), len(used), skipped)
         for place, (metric, value) in enumerate(zip(metrics, values, strict=True))
     ]
 
 
-def _pooled_rankings(wanted: Sequence[Metric], on: _Pixels) -> list[Summary]:
-    """Pooled metrics that need the scores themselves: value from the pool, interval from the coarse histograms.
+def _pooled_rankings(wanted: Sequence[Metric], on: _Pixels) -> list[Spread]:
+    """Pooled metrics that need the scores themselves: value from the pool, resamples from the coarse histograms.
 
     Coarse bins tie scores that lie close together (a faint map fills two or three), which moves every resample alike:
-    the interval is moved back by as much as the whole set's own value is.
+    they are moved back by as much as the whole set's own value is.
     """
     metrics = [m for m in wanted if m.average == "pooled" and not isinstance(m.threshold, float)]
     if not metrics or len(on.which) == 0:
         return [_undefined(metric, on) for metric in metrics]
-    spreads = [values_of(metrics, curve) for curve in on.grid.resampled(on.weights)]
-    values = values_of(metrics, on.rows.pool.curve())
-    everything = np.ones((1, len(on.which)), np.uint16)
-    coarse = values_of(metrics, next(on.grid.resampled(everything)))
-    shifts = [float(value) - float(whole[0]) for value, whole in zip(values, coarse, strict=True)]
+    parts = [values_of(metrics, curve) for curve in on.grid.resampled(on.weights)]
+    values = [float(value) for value in values_of(metrics, on.rows.pool.curve())]
+    coarse = _coarse_values(metrics, on.grid)
+    of_pool = coarse if on.rows.pooled is None else _coarse_values(metrics, CoarseGrid.over(on.rows.pooled))
+    shifts = [value - whole for value, whole in zip(values, of_pool, strict=True)]
+    if on.rows.pooled is not None:
+        values = [float(np.clip(own + shift, -1, 1)) for own, shift in zip(coarse, shifts, strict=True)]
     return [
-        _number(
-            metric,
-            float(values[place]),
-            _interval([np.clip(part[place] + shifts[place], -1, 1) for part in spreads]),
-            len(on.which),
-            on,
-        )
-        for place, metric in enumerate(metrics)
+        _number(metric, value, _joined([np.clip(part[place] + shift, -1, 1) for part in parts]), len(on.which), on)
+        for place, (metric, value, shift) in enumerate(zip(metrics, values, shifts, strict=True))
     ]
 
 
-def _pooled_decision(metric: Metric, on: _Pixels, metrics: Sequence[Metric]) -> Summary:
+def _coarse_values(metrics: Sequence[Metric], grid: CoarseGrid) -> list[float]:
+    """Of all images of a grid, each once."""
+    everything = np.ones((1, len(grid.packed)), np.uint16)
+    return [float(value[0]) for value in values_of(metrics, next(grid.resampled(everything)))]
+
+
+def _pooled_decision(metric: Metric, on: _Pixels) -> Spread:
     """A pooled metric at a fixed threshold, from the counts of every image."""
     if len(on.which) == 0:
         return _undefined(metric, on)
     assert isinstance(metric.threshold, float)
-    column = 2 + 2 * fixed_thresholds(metrics).index(metric.threshold)
+    column = 2 + 2 * on.thresholds.index(metric.threshold)
     totals = on.rows.totals[on.which][:, [column, column + 1, 0, 1]].astype(np.float64)
-    spread = [metric.decision(*(part @ totals).T) for part in confidence.chunks(on.weights)]
-    return _number(metric, float(metric.decision(*totals.sum(axis=0))), _interval(spread), len(on.which), on)
+    parts = [metric.decision(*(part @ totals).T) for part in confidence.chunks(on.weights)]
+    return _number(metric, float(metric.decision(*totals.sum(axis=0))), _joined(parts), len(on.which), on)
 
 
-def _per_image(metric: Metric, on: _Pixels) -> Summary:
+def _per_image(metric: Metric, on: _Pixels) -> Spread:
     """The mean over images on which the metric is defined."""
     set_wide = isinstance(metric.threshold, str) and metric.threshold.endswith("-set")
     values = on.grid.at_set_threshold(metric) if set_wide else on.rows.values.get(metric.name, np.empty(0))[on.which]
     defined = values[~np.isnan(values)]
     if len(defined) == 0:
         return _undefined(metric, on)
-    spread = [confidence.weighted_means(values, part) for part in confidence.chunks(on.weights)]
-    return _number(metric, float(defined.mean()), _interval(spread), len(defined), on)
+    parts = [confidence.weighted_means(values, part) for part in confidence.chunks(on.weights)]
+    return _number(metric, float(defined.mean()), _joined(parts), len(defined), on)
 
 
-def _undefined(metric: Metric, on: _Pixels) -> Summary:
-    return _number(metric, math.nan, (math.nan, math.nan), 0, on)
+def _undefined(metric: Metric, on: _Pixels) -> Spread:
+    return _number(metric, math.nan, np.full(len(on.weights), math.nan), 0, on)
 
 
-def _number(metric: Metric, value: float, bounds: tuple[float, float], n: int, on: _Pixels) -> Summary:
+def _number(metric: Metric, value: float, resampled: Array, n: int, on: _Pixels) -> Spread:
     n = 0 if math.isnan(value) else n
-    return Summary(metric.name, value, *bounds, n, len(on.which) - n + on.rows.n_without_truth)
+    return Spread(metric.name, value, resampled, n, len(on.which) - n + on.rows.n_without_truth)
 
 
-def _interval(spread: Sequence[Array]) -> tuple[float, float]:
-    return confidence.interval(np.concatenate([np.empty(0), *spread]))
+def _joined(parts: Sequence[Array]) -> Array:
+    return np.concatenate([np.empty(0), *parts])
