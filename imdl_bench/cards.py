@@ -12,6 +12,7 @@ from imdl_bench.errors import CardError, nearest
 from imdl_bench.images import SizePolicy
 
 UNTRAINED = "random"  # the weights of a network that has learned nothing, in commands and tables
+RECORDED = "predictions"  # stands in a model's place for masks and scores made elsewhere: predictions:DIR
 
 # names become file names
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -78,6 +79,13 @@ class ModelCard(_Card):
     notes: str = ""
     settings: dict[str, SettingCard] = {}
     weights: dict[Name, WeightsCard] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _recorded_is_taken(cls, name: str) -> str:
+        if name == RECORDED:
+            raise ValueError(f"{RECORDED}:DIR means masks and scores made elsewhere; choose another name")
+        return name
 
     @field_validator("weights")
     @classmethod

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from imdl_bench.cards import CardT, DatasetCard, ModelCard, Protocol, read_card
+from imdl_bench.cards import RECORDED, CardT, DatasetCard, ModelCard, Protocol, read_card
 from imdl_bench.errors import CardError, ImdlBenchError, UsageError, nearest
 from imdl_bench.model_spec import ModelSpec, checked_settings
 from imdl_bench.types import Model, PairModel, Sample
@@ -135,6 +135,11 @@ def load_model(
 
 def read_spec(text: str) -> tuple[ModelSpec, ModelCard]:
     """A model as a user writes it, in the one spelling that tables use, and its card. Raises UsageError."""
+    if text.partition(":")[0] == RECORDED:
+        raise UsageError(
+            f"{text}: {RECORDED}:DIR scores masks and scores that exist already, behind --model of `imdl-bench run` "
+            f"(how: `imdl-bench show {RECORDED}`); it cannot be asked for new ones"
+        )
     written = ModelSpec.parse(text)
     card = model_card(written.name)
     return written.checked(card), card

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import PIL.Image
@@ -83,6 +83,17 @@ def read_mask(source: Path | str | bytes, forged: Forged = "white", path: Path |
         return np.asarray(rgb[..., 1] > rgb[..., 0])
     grey = _oriented(source, name, _grey)
     return np.asarray(grey >= 128) if forged == "white" else np.asarray(grey < 128)
+
+
+def read_levels(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Decode a PNG to the grey values that it stores: (H, W) uint8, or uint16 of 16 bits, upright.
+
+    Fewer than 8 bits are spread over 0..255. Colours and palettes of 8 bits are taken where every pixel is grey.
+
+    Raises:
+        ImageError: as :func:`read_image`; another format, a pixel that is not grey or not opaque, 16 bits of colour.
+    """
+    return _oriented(path, path, lambda picture: _levels(picture, path))
 
 
 def read_size(path: Path | str) -> tuple[int, int]:
@@ -189,8 +200,8 @@ def _opened(source: Path | str | bytes, name: Path | None) -> Iterator[PIL.Image
 
 
 def _oriented(
-    source: Path | str | bytes, name: Path | None, pixels_of: Callable[[PIL.Image.Image], NDArray[np.uint8]]
-) -> NDArray[np.uint8]:
+    source: Path | str | bytes, name: Path | None, pixels_of: Callable[[PIL.Image.Image], NDArray[Any]]
+) -> NDArray[Any]:
     with _opened(source, name) as picture:
         try:
             picture.load()
@@ -225,7 +236,7 @@ def _metadata_follows_pixels(path: Path) -> bool:
     return False
 
 
-def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -254,6 +265,29 @@ def _grey(picture: PIL.Image.Image) -> NDArray[np.uint8]:
         raise ImageError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
     red, green, blue = np.moveaxis(_rgb(picture), 2, 0)
     return np.asarray((red.astype(np.uint16) + green + blue) // 3, np.uint8)
+
+
+def _levels(picture: PIL.Image.Image, path: Path) -> NDArray[Any]:
+    if not isinstance(picture, PngImagePlugin.PngImageFile):
+        raise ImageError(f"is {picture.format}, not PNG; write a grey PNG of 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        return np.asarray(picture).astype(np.uint16)
+    if picture.mode in ("L", "1"):
+        return np.array(picture.convert("L"))
+    if _bits_per_channel(path) == 16:
+        raise ImageError("has colour or alpha channels of 16 bits; write a grey PNG of 8 or 16 bits")
+    red, green, blue, alpha = np.moveaxis(np.asarray(picture.convert("RGBA")), 2, 0)
+    if not (np.array_equal(red, green) and np.array_equal(red, blue)):
+        raise ImageError("is coloured: no one value per pixel; write a grey PNG of 8 or 16 bits, without a colour map")
+    if alpha.min() < 255:
+        raise ImageError("has transparent pixels; write a grey PNG of 8 or 16 bits")
+    return np.ascontiguousarray(red)
+
+
+def _bits_per_channel(path: Path) -> int:
+    """What a PNG's header says: Pillow keeps the high byte of 16-bit colours and does not tell."""
+    with path.open("rb") as file:
+        return file.read(25)[-1]
 
 
 def _integer_bits(picture: PIL.Image.Image) -> int:

@@ -9,12 +9,13 @@ from typing import Any
 
 import imdl_bench
 from imdl_bench import catalog, records
-from imdl_bench.cards import DataLine, ModelCard, Protocol
+from imdl_bench.cards import RECORDED, DataLine, ModelCard, Protocol
 from imdl_bench.dataset import Dataset, load_dataset
 from imdl_bench.distortions import Distortion, parse_distortions
 from imdl_bench.errors import UsageError, nearest
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.model_spec import ModelSpec
+from imdl_bench.predictions import Folder, Recorded, match, read_folder
 from imdl_bench.records import RunFile, RunKey
 from imdl_bench.types import Model, PairModel, Sample
 from imdl_bench.weights import Weights
@@ -24,29 +25,33 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class _Contender:
-    """A model that takes part, with its weights found and verified; ``code`` is the hash of its folder."""
+    """Who takes part: a model, its weights found and verified, or predictions made elsewhere, found on one data set.
+
+    ``code`` is the hash of the model's folder, or of the predictions.
+    """
 
     spec: ModelSpec
-    card: ModelCard
-    weights: Weights | None
+    outputs: tuple[str, ...]
     code: str
+    weights: Weights | None = None
+    recorded: Recorded | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One model on one split: its run's folder, what is recorded about it, and how many images wait.
 
-    ``model`` is loaded where images wait.
+    ``model`` is loaded where images wait; it may be predictions made elsewhere.
     """
 
     spec: ModelSpec
-    card: ModelCard
+    outputs: tuple[str, ...]
     weights: Weights | None
     folder: Path
     about: dict[str, Any]
     remarks: tuple[str, ...]
     todo: int
-    model: Model | PairModel | None = None
+    model: Model | PairModel | Recorded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +110,19 @@ def plan_run(
             raise UsageError(
                 f"a split file is given for {name!r}, which {protocol.name} does not use{nearest(name, used)}"
             )
-    wanted = dict(catalog.read_spec(text) for text in (models or protocol.models))
-    for line in protocol.data:
-        for card in wanted.values():
-            _refuse_mismatch(protocol, line, card, metrics)
-    contenders: dict[tuple[str, str], _Contender] = {}
-    for spec, card in wanted.items():
-        weights = catalog.spec_weights(spec, card, seed=options.seed, accept_licence=options.accept_licence)
-        same = (spec.model, weights.identity if weights else "")
-        contenders.setdefault(same, _Contender(spec, card, weights, catalog.fingerprint("models", spec.name)))
-        catalog.model_entry(spec.name)
+    wanted = [
+        read_folder(text) if text.startswith(f"{RECORDED}:") else _spec(protocol, text, metrics)
+        for text in models or protocol.models
+    ]
+    contenders = [each if isinstance(each, Folder) else _contender(*each, options) for each in wanted]
     loaded = [_load_line(protocol, line, data, options) for line in protocol.data]
+    by_line = [
+        tuple(_on_line(protocol, each, metrics, distortions, found, options, progress) for each in contenders)
+        for found in loaded
+    ]
     plans = [
-        _plan_line(protocol, line, distortions, tuple(contenders.values()), found, options, progress)
-        for line, found in zip(protocol.data, loaded, strict=True)
+        _plan_line(protocol, line, distortions, each, found, options, progress)
+        for line, each, found in zip(protocol.data, by_line, loaded, strict=True)
     ]
     plans = _with_models(plans, options)
     for plan in plans:
@@ -127,9 +131,42 @@ def plan_run(
     return plans
 
 
+def _spec(protocol: Protocol, text: str, metrics: Sequence[Metric]) -> tuple[ModelSpec, ModelCard]:
+    spec, card = catalog.read_spec(text)
+    for line in protocol.data:
+        _refuse_other_input(protocol, line, card)
+    _refuse_missing_outputs(protocol, card.name, card.outputs, metrics)
+    return spec, card
+
+
+def _contender(spec: ModelSpec, card: ModelCard, options: Options) -> _Contender:
+    weights = catalog.spec_weights(spec, card, seed=options.seed, accept_licence=options.accept_licence)
+    catalog.model_entry(spec.name)
+    return _Contender(spec, tuple(card.outputs), catalog.fingerprint("models", spec.name), weights)
+
+
+def _on_line(
+    protocol: Protocol,
+    contender: _Contender | Folder,
+    metrics: Sequence[Metric],
+    distortions: Sequence[Distortion],
+    loaded: tuple[Dataset, tuple[Sample, ...], tuple[str, ...]],
+    options: Options,
+    progress: Progress,
+) -> _Contender:
+    """A contender on one line of the data: what a folder of predictions can do depends on it."""
+    if isinstance(contender, _Contender):
+        return contender
+    levels = [distortion.name for distortion in distortions]
+    needs = _needs(protocol, metrics)
+    found = match(contender, loaded[0], loaded[1], levels, needs, options.workers, progress)
+    _refuse_missing_outputs(protocol, contender.label, found.outputs, metrics)
+    return _Contender(ModelSpec(contender.label), found.outputs, found.content, recorded=found)
+
+
 def _with_models(plans: Sequence[Plan], options: Options) -> list[Plan]:
     """The plans with every model that has work to do, each loaded once."""
-    waiting = {cell.spec: cell for plan in plans for cell in plan.cells if cell.todo}
+    waiting = {cell.spec: cell for plan in plans for cell in plan.cells if cell.todo and cell.model is None}
     models = {
         spec: catalog.load_model(
             spec.name, cell.weights,
@@ -138,7 +175,8 @@ def _with_models(plans: Sequence[Plan], options: Options) -> list[Plan]:
         for spec, cell in waiting.items()
     }  # fmt: skip
     return [
-        replace(plan, cells=tuple(replace(cell, model=models.get(cell.spec)) for cell in plan.cells)) for plan in plans
+        replace(plan, cells=tuple(replace(cell, model=cell.model or models.get(cell.spec)) for cell in plan.cells))
+        for plan in plans
     ]
 
 
@@ -162,22 +200,32 @@ def _metrics(protocol: Protocol) -> list[Metric]:
     return metrics
 
 
-def _refuse_mismatch(protocol: Protocol, line: DataLine, card: ModelCard, metrics: Sequence[Metric]) -> None:
+def _refuse_other_input(protocol: Protocol, line: DataLine, card: ModelCard) -> None:
     wanted = catalog.dataset_card(line.dataset).input
     if card.input != wanted:
         kinds = {"single": "one image at a time", "pair": "pairs of images"}
         raise UsageError(
             f"{card.name} takes {kinds[card.input]}, but {protocol.name} runs on {line.dataset}: {kinds[wanted]}"
         )
-    if "mask" not in card.outputs and any(metric.level == "pixel" for metric in metrics):
-        raise UsageError(f"{card.name} gives no mask, but {protocol.name} has pixel metrics")
+
+
+def _needs(protocol: Protocol, metrics: Sequence[Metric]) -> frozenset[str]:
+    """``mask`` and ``score``: what the metrics are made from."""
     rules = {metric.rule or protocol.score for metric in metrics if metric.level == "image"}
-    if "score" not in card.outputs and "model" in rules:
+    masked = any(metric.level == "pixel" for metric in metrics) or rules & {"mask-mean", "mask-max"}
+    return frozenset((["mask"] if masked else []) + (["score"] if "model" in rules else []))
+
+
+def _refuse_missing_outputs(protocol: Protocol, name: str, outputs: Sequence[str], metrics: Sequence[Metric]) -> None:
+    missing = _needs(protocol, metrics) - set(outputs)
+    if "mask" in missing and any(metric.level == "pixel" for metric in metrics):
+        raise UsageError(f"{name} gives no mask, but {protocol.name} has pixel metrics")
+    if "score" in missing:
         raise UsageError(
-            f"{card.name} gives no score of its own: name the rule in {protocol.name}, score: mask-mean or mask-max"
+            f"{name} gives no score of its own: name the rule in {protocol.name}, score: mask-mean or mask-max"
         )
-    if "mask" not in card.outputs and rules & {"mask-mean", "mask-max"}:
-        raise UsageError(f"{card.name} gives no mask, but {protocol.name} scores images by it")
+    if "mask" in missing:
+        raise UsageError(f"{name} gives no mask, but {protocol.name} scores images by it")
 
 
 def _load_line(
@@ -226,8 +274,11 @@ def _plan_line(
     decoding = {"forged": dataset.forged, "size_mismatch": dataset.size_mismatch}
     content = records.data_fingerprint(samples, decoding, options.workers, progress)
     names = [distortion.name for distortion in distortions]
-    cells = [_plan_cell(protocol, line, names, each, content, samples, remarks, options) for each in contenders]
-    return Plan(dataset, samples, distortions, tuple(cells))
+    cells: dict[Path, Cell] = {}  # copies of one file of weights, or of one folder of predictions, are one run
+    for each in contenders:
+        cell = _plan_cell(protocol, line, names, each, content, samples, remarks, options)
+        cells.setdefault(cell.folder, cell)
+    return Plan(dataset, samples, distortions, tuple(cells.values()))
 
 
 def _plan_cell(
@@ -240,7 +291,7 @@ def _plan_cell(
     remarks: tuple[str, ...],
     options: Options,
 ) -> Cell:
-    spec, card, weights = contender.spec, contender.card, contender.weights
+    spec, weights = contender.spec, contender.weights
     rules = protocol.model_dump(mode="json", include={"metrics", "score", "pixels_of", "bootstrap"})
     key = RunKey(
         protocol=protocol.name,
@@ -269,9 +320,11 @@ def _plan_cell(
     if weights is not None:
         about["weights"] = {"licence": weights.licence, "trained_on": weights.trained_on}
         remarks = (*remarks, "untrained: random weights") if weights.untrained else remarks
+    if contender.recorded is not None:
+        remarks = (*remarks, *contender.recorded.remarks)
     done = _done(folder / "run.sqlite")
     todo = sum((distortion, sample.id) not in done for distortion in distortions for sample in samples)
-    return Cell(spec, card, weights, folder, about, remarks, todo)
+    return Cell(spec, contender.outputs, weights, folder, about, remarks, todo, model=contender.recorded)
 
 
 def _done(run: Path) -> set[tuple[str, str]]:

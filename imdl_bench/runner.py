@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imdl_bench import records
-from imdl_bench.batching import ShapeBatches, predict_each
+from imdl_bench.batching import MAX_WAITING_PIXELS, ShapeBatches, predict_each
 from imdl_bench.cards import Protocol
 from imdl_bench.dataset import Dataset
 from imdl_bench.distortions import NONE, Distortion
@@ -27,6 +28,7 @@ from imdl_bench.metrics.histogram import ScorePool, coarsen, pack_counts
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.metrics.pixel import PixelScores, score_pixels
 from imdl_bench.planning import Cell, Options, Plan, Progress
+from imdl_bench.predictions import Recorded
 from imdl_bench.records import Row, RunFile
 from imdl_bench.thumbnails import mask_thumbnail
 from imdl_bench.types import DONOR, Image, Prediction, Sample
@@ -52,6 +54,10 @@ class Decoded:
     moved: tuple[Distorted, ...] = ()
 
 
+# A prediction or the reason why there is none, for each image of a batch; and the seconds each took, of a model.
+Answers: TypeAlias = tuple[list[Prediction | str], float | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """What one prediction left behind: rows (two for a pair), their pixel scores, thumbnails of clean masks by row."""
@@ -64,10 +70,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One cell at work: its model, the images that wait for a batch, its record."""
+    """One cell at work: what answers for a batch, the images that wait for one, its record."""
 
     cell: Cell
-    predict: Callable[..., list[Prediction]]
+    answer: Callable[[Sequence[Decoded]], Answers]
     waiting: ShapeBatches[Decoded]
     writer: Writer
 
@@ -103,7 +109,9 @@ def _start(cell: Cell, protocol: Protocol, options: Options, progress: Progress,
     writer = Writer(cell.folder / "run.sqlite", metrics, protocol.pixels_of == "all", progress)
     held.callback(writer.close)
     assert cell.model is not None
-    return Job(cell, cell.model.predict, ShapeBatches(options.batch_size), writer)
+    if isinstance(cell.model, Recorded):
+        return Job(cell, partial(_look_up, cell.model), ShapeBatches(1), writer)
+    return Job(cell, partial(_ask, cell.model.predict, cell.outputs), ShapeBatches(options.batch_size), writer)
 
 
 def _take(job: Job, decoded: Decoded, pool: ThreadPoolExecutor) -> None:
@@ -127,30 +135,40 @@ class Writer:
         self._pools: dict[str, ScorePool] = {}
         self._rows: list[Row] = []
         self._masks: dict[str, bytes] = {}
-        self._futures: deque[Future[Scored]] = deque()
+        self._futures: deque[tuple[Future[Scored], int]] = deque()
+        self._waiting_pixels = 0
         self._committed = time.monotonic()
 
     def fail(self, decoded: Decoded, reason: str) -> None:
         """Record an image that has no numbers."""
         self._take(Scored(decoded.distortion, [_row(decoded, status="failed", reason=reason)], [], {}))
 
-    def score(self, decoded: Decoded, prediction: Prediction, seconds: float, pool: ThreadPoolExecutor) -> None:
-        """Score one prediction behind the caller's back; waits when too many wait."""
-        self._futures.append(
-            pool.submit(_score, decoded, prediction, seconds, self._metrics, pixels_of_all=self._pixels_of_all)
-        )
-        while self._futures and (self._futures[0].done() or len(self._futures) > 8):
-            self._take(self._futures.popleft().result())
+    def score(self, decoded: Decoded, prediction: Prediction, seconds: float | None, pool: ThreadPoolExecutor) -> None:
+        """Score one prediction behind the caller's back; waits when too many, or too large ones, wait."""
+        pixels = sum(image.shape[0] * image.shape[1] for image in decoded.images)
+        future = pool.submit(_score, decoded, prediction, seconds, self._metrics, pixels_of_all=self._pixels_of_all)
+        self._futures.append((future, pixels))
+        self._waiting_pixels += pixels
+        while self._futures and (self._futures[0][0].done() or self._too_many_wait()):
+            self._take_first()
 
     def finish(self) -> None:
         """Everything scored and written."""
         while self._futures:
-            self._take(self._futures.popleft().result())
+            self._take_first()
         self._commit()
 
     def close(self) -> None:
         """Let go of the file. What is not written yet is dropped: stopped half way, rows and pool might disagree."""
         self._file.close()
+
+    def _too_many_wait(self) -> bool:
+        return len(self._futures) > 8 or self._waiting_pixels > MAX_WAITING_PIXELS
+
+    def _take_first(self) -> None:
+        future, pixels = self._futures.popleft()
+        self._waiting_pixels -= pixels
+        self._take(future.result())
 
     def _take(self, scored: Scored) -> None:
         if scored.distortion not in self._pools:
@@ -257,21 +275,36 @@ def _read_only(path: Path) -> Image:
 
 
 def _predict_batch(job: Job, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> None:
-    inputs = [[item.images[0] for item in batch]]
-    if job.cell.card.input == "pair":
-        inputs.append([item.images[1] for item in batch])
-    started = time.perf_counter()
-    predictions = predict_each(job.predict, *inputs, outputs=job.cell.card.outputs)
-    seconds = (time.perf_counter() - started) / len(batch)
-    for item, prediction in zip(batch, predictions, strict=True):
-        if isinstance(prediction, str):
-            job.writer.fail(item, f"{job.cell.spec}: {prediction}")
+    answers, seconds = job.answer(batch)
+    for item, answer in zip(batch, answers, strict=True):
+        if isinstance(answer, str):
+            job.writer.fail(item, f"{job.cell.spec}: {answer}")
         else:
-            job.writer.score(item, prediction, seconds, pool)
+            job.writer.score(item, answer, seconds, pool)
+
+
+def _ask(predict: Callable[..., list[Prediction]], outputs: Sequence[str], batch: Sequence[Decoded]) -> Answers:
+    """A model's predictions."""
+    inputs = zip(*(item.images for item in batch), strict=True)
+    started = time.perf_counter()
+    predictions = predict_each(predict, *inputs, outputs=outputs)
+    return predictions, (time.perf_counter() - started) / len(batch)
+
+
+def _look_up(recorded: Recorded, batch: Sequence[Decoded]) -> Answers:
+    """Predictions made elsewhere, read from their files."""
+    answers: list[Prediction | str] = []
+    for item in batch:
+        try:
+            shapes = [(image.shape[0], image.shape[1]) for image in item.images]
+            answers.append(recorded.read(item.sample.id, item.distortion, shapes))
+        except ImdlBenchError as error:
+            answers.append(str(error))
+    return answers, None
 
 
 def _score(
-    decoded: Decoded, prediction: Prediction, seconds: float, metrics: Sequence[Metric], *, pixels_of_all: bool
+    decoded: Decoded, prediction: Prediction, seconds: float | None, metrics: Sequence[Metric], *, pixels_of_all: bool
 ) -> Scored:
     prediction = _moved_back(decoded, prediction)
     rows, pixels = _scored(decoded, prediction, seconds, metrics, pixels_of_all)
@@ -295,7 +328,7 @@ def _moved_back(decoded: Decoded, prediction: Prediction) -> Prediction:
 
 
 def _scored(
-    decoded: Decoded, prediction: Prediction, seconds: float, metrics: Sequence[Metric], pixels_of_all: bool
+    decoded: Decoded, prediction: Prediction, seconds: float | None, metrics: Sequence[Metric], pixels_of_all: bool
 ) -> tuple[list[Row], list[PixelScores]]:
     row = _row(decoded, seconds=seconds, score=prediction.score)
     if prediction.mask is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from imdl_bench import catalog
+from imdl_bench.cards import RECORDED
 from imdl_bench.commands.options import DONE, Commands
 from imdl_bench.errors import UsageError, nearest
 
@@ -21,6 +22,8 @@ def _list(options: argparse.Namespace) -> int:
 
     for name, title in _titles(options.what):
         print(f"{name:<26} {title}".rstrip())
+    if options.what == "models":
+        print(f"\n{RECORDED}:DIR scores masks and scores made elsewhere: imdl-bench show {RECORDED}")
     if options.what == "metrics":
         print("\nwritten statistic[rule]@threshold/average, such as pixel_f1@best/per-image or image_tpr@fpr0.01")
         print("thresholds: a number, best, eer, best-set, eer-set; averages of pixels: per-image, pooled")
@@ -42,7 +45,8 @@ def _titles(what: str) -> list[tuple[str, str]]:
 
 def add_show(commands: Commands) -> None:
     command = commands.add_parser("show", help="the card of a model, data set or protocol", description=(
-        "Prints the card of NAME and, where there is one, its README. Writes nothing."))  # fmt: skip
+        f"Prints the card of NAME and, where there is one, its README; of {RECORDED}, how to score predictions made "
+        "elsewhere. Writes nothing."))  # fmt: skip
     command.add_argument("name", metavar="NAME")
     command.set_defaults(command=_show)
 
@@ -54,7 +58,11 @@ def _show(options: argparse.Namespace) -> int:
         "protocols": catalog.list_protocols(),
     }
     found = [kind for kind, names in kinds.items() if options.name in names]
-    if not found:
+    if options.name == RECORDED:
+        from imdl_bench import predictions
+
+        print((predictions.__doc__ or "").rstrip())
+    elif not found:
         known = [name for names in kinds.values() for name in names]
         raise UsageError(f"nothing is called {options.name!r}{nearest(options.name, known)}")
     for kind in found:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from imdl_bench import catalog
+from imdl_bench.cards import RECORDED
 from imdl_bench.errors import UsageError
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 DONE, FAILURES, WRONG, INTERRUPTED = 0, 1, 2, 130
 MODEL_HELP = "NAME, NAME@WEIGHTS or NAME:KEY=VALUE,KEY=VALUE@WEIGHTS (settings and weights: `show NAME`)"
+SCORED_HELP = MODEL_HELP + f", or {RECORDED}:DIR, masks and scores made elsewhere (`show {RECORDED}`)"
 
 
 def add_model_options(command: argparse.ArgumentParser) -> None:

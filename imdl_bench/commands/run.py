@@ -10,7 +10,7 @@ from imdl_bench import catalog
 from imdl_bench.commands.options import (
     DONE,
     FAILURES,
-    MODEL_HELP,
+    SCORED_HELP,
     Commands,
     add_model_options,
     data_folders,
@@ -29,7 +29,7 @@ def add_run(commands: Commands) -> None:
         "the same command is given again; a finished one is returned at once. Images that cannot be scored are "
         "recorded with their reason, and the exit code is 1."))  # fmt: skip
     command.add_argument("protocol", metavar="PROTOCOL", help="a name from `list protocols`, or a YAML file")
-    command.add_argument("--model", metavar="MODEL", action="append", default=[], help=MODEL_HELP)
+    command.add_argument("--model", metavar="MODEL", action="append", default=[], help=SCORED_HELP)
     command.add_argument("--data", metavar="[NAME=]DIR", action="append", default=[],
                          help="folder that holds the data sets, or one data set's own folder (repeatable)")  # fmt: skip
     command.add_argument("--dataset", metavar="NAME", action="append", default=[], help="only this part of PROTOCOL")
