@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 
 
 def write_model(folder: Path, name: str, body: str, *, outputs: str = "[mask]") -> None:
@@ -95,6 +96,12 @@ def write_pairs(folder: Path) -> None:
         models: [twins]
         metrics: [pixel_auc/per-image, pixel_auc/pooled, image_auc]
     """)  # fmt: skip
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """A recorded mask as PNG or NPY, by the name's suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, mask) if path.suffix == ".npy" else PIL.Image.fromarray(mask).save(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,18 +12,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
-from plugin_folder import write_model, write_pairs, write_text
+from plugin_folder import write_mask, write_model, write_pairs, write_text
 
 import imdl_bench
 from imdl_bench import catalog
 from imdl_bench.distortions import parse_distortions
-from imdl_bench.errors import DataError, ImageError, PredictionError, UsageError
-from imdl_bench.prediction_files import read_recorded_mask
+from imdl_bench.errors import DataError, UsageError
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 MASKED = "[pixel_auc/per-image, pixel_f1@best/pooled, image_auc]"
@@ -32,11 +30,6 @@ MASKED = "[pixel_auc/per-image, pixel_f1@best/pooled, image_auc]"
 def _reds(data: Path) -> dict[str, np.ndarray]:
     """The red channel of every image, uint8, by sample id."""
     return {path.name: np.asarray(imdl_bench.read_image(path))[..., 0] for path in sorted((data / "images").iterdir())}
-
-
-def _write(path: Path, mask: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, mask) if path.suffix == ".npy" else PIL.Image.fromarray(mask).save(path)
 
 
 def _protocol(folder: Path, metrics: str = MASKED, extra: str = "", score: str = "mask-mean") -> None:
@@ -60,7 +53,7 @@ def masks(with_plugin: Path) -> Path:
     _protocol(with_plugin)
     folder = with_plugin / "elsewhere"
     for sample, red in _reds(with_plugin / "data").items():
-        _write(folder / f"{sample}.png", red)
+        write_mask(folder / f"{sample}.png", red)
     return folder
 
 
@@ -99,7 +92,7 @@ def test_the_numbers_are_those_of_the_model_that_made_the_masks(masks: Path) -> 
 def test_every_way_to_name_a_mask_is_the_same_mask(masks: Path, name: str) -> None:
     for sample, red in _reds(masks.parent / "data").items():
         mask = red if name.endswith("png") else red / np.float32(255)
-        _write(masks.parent / "other" / name.format(id=sample, stem=sample.removesuffix(".png")), mask)
+        write_mask(masks.parent / "other" / name.format(id=sample, stem=sample.removesuffix(".png")), mask)
     first, other = _run(masks), _run(masks.parent / "other")
     assert _numbers(other, "predictions:other") == _numbers(first, "predictions:elsewhere")
 
@@ -114,111 +107,6 @@ def test_an_id_in_a_folder_is_found_by_path_and_by_a_stem_that_is_its_own(masks:
         path.rename(masks / f"{path.name}.png")  # 00.png.png is none of its names
     with pytest.raises(UsageError, match="looked for Tp/00"):
         _run(masks)
-
-
-def test_png_of_16_bits_is_exact_to_the_last_level(tmp_path: Path) -> None:
-    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    _write(tmp_path / "a.png", levels)
-    _write(tmp_path / "b.npy", levels)
-    exact = (levels.astype(np.float64) / 65535).astype(np.float32)
-    for name in ("a.png", "b.npy"):
-        found = read_recorded_mask(tmp_path / name, (256, 256))
-        assert found.dtype == np.float32 and np.array_equal(found, exact)
-
-
-@pytest.mark.parametrize("kind", ["?", "u1", "u2", ">u2", "f2", "f4", ">f4", "f8"])
-def test_npy_of_every_kind_reads_to_the_same_scale(tmp_path: Path, kind: str) -> None:
-    truth = np.zeros((5, 7), bool)
-    truth[1:3, 2:6] = True
-    full = {"u1": 255, "u2": 65535}.get(kind[-2:], 1)
-    _write(tmp_path / "a.npy", np.asfortranarray(truth.astype(kind) * np.asarray(full).astype(kind)))
-    assert np.array_equal(read_recorded_mask(tmp_path / "a.npy", (5, 7)), truth.astype(np.float32))
-
-
-@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "RGBA", "LA"])
-def test_a_png_that_is_grey_in_all_channels_counts_as_grey(tmp_path: Path, mode: str) -> None:
-    grey = PIL.Image.new("L", (4, 3), 255)
-    grey.putpixel((1, 1), 0)
-    grey.convert(mode).save(tmp_path / "a.png")
-    assert np.array_equal(read_recorded_mask(tmp_path / "a.png", (3, 4)), np.asarray(grey) / np.float32(255))
-
-
-def _coloured(path: Path) -> None:
-    PIL.Image.new("RGB", (4, 3), (255, 0, 0)).save(path)
-
-
-def _palette(path: Path) -> None:
-    picture = PIL.Image.new("P", (4, 3), 1)
-    picture.putpalette([0, 0, 0, 200, 0, 0])
-    picture.save(path)
-
-
-def _transparent(path: Path) -> None:
-    PIL.Image.new("LA", (4, 3), (255, 128)).save(path)
-
-
-def _deep_colour(path: Path) -> None:
-    cv2.imwrite(str(path), np.full((3, 4, 3), 300, np.uint16))
-
-
-def _jpeg(path: Path) -> None:
-    PIL.Image.new("L", (4, 3)).save(path, "JPEG")
-
-
-def _cut(path: Path) -> None:
-    _write(path, np.random.default_rng(0).integers(0, 256, (3, 4), np.uint8))
-    path.write_bytes(path.read_bytes()[:45])
-
-
-@pytest.mark.parametrize(
-    ("write", "reason"),
-    [
-        (_coloured, "is coloured"), (_palette, "is coloured"), (_transparent, "transparent pixels"),
-        (_deep_colour, "16 bits; write a grey PNG"), (_jpeg, "is JPEG, not PNG"), (_cut, "cannot be decoded"),
-        (lambda path: path.write_text("none"), "not a picture"),
-        (lambda path: _write(path, np.zeros((4, 3), np.uint8)), "the mask is 3x4, the image 4x3; write masks at the"),
-    ],
-)  # fmt: skip
-def test_a_png_that_is_no_mask_says_why(tmp_path: Path, write: Callable[[Path], None], reason: str) -> None:
-    write(tmp_path / "a.png")
-    with pytest.raises((ImageError, PredictionError), match=reason) as raised:
-        read_recorded_mask(tmp_path / "a.png", (3, 4))
-    assert "a.png" in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("mask", "reason"),
-    [
-        (np.full((3, 4), 1.0001), "outside \\[0, 1\\]"), (np.full((3, 4), -0.1, np.float32), "outside \\[0, 1\\]"),
-        (np.full((3, 4), np.nan, np.float32), "not finite"), (np.zeros((3, 4), np.int64), "is int64; write floating"),
-        (np.zeros((3, 4), complex), "is complex128"),
-        (np.full((3, 4), 2, np.uint8).view(bool), "from 2.0 to 2.0, outside"),
-        (np.zeros((1, 3, 4), np.float32), "has shape \\(1, 3, 4\\)"), (np.float32(1), "has shape \\(\\)"),
-        (np.zeros((3, 5), np.float32), "the mask is 5x3, the image 4x3"),
-        (np.array([[{"a": 1}]], object), "cannot be read as an NPY"),
-    ],
-)  # fmt: skip
-def test_an_npy_that_is_no_mask_says_why(tmp_path: Path, mask: np.ndarray, reason: str) -> None:
-    np.save(tmp_path / "a.npy", mask, allow_pickle=True)
-    with pytest.raises(PredictionError, match=reason):
-        read_recorded_mask(tmp_path / "a.npy", (3, 4))
-
-
-@pytest.mark.parametrize("keep", [0, 5, 60, 130])
-def test_a_damaged_npy_says_so(tmp_path: Path, keep: int) -> None:
-    np.save(tmp_path / "a.npy", np.zeros((3, 4)))
-    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:keep])
-    with pytest.raises(PredictionError, match="cannot be read as an NPY"):
-        read_recorded_mask(tmp_path / "a.npy", (3, 4))
-
-
-def test_an_npy_that_claims_to_be_huge_costs_no_memory(tmp_path: Path) -> None:
-    with (tmp_path / "a.npy").open("wb") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 30, 1 << 30)}
-        )
-    with pytest.raises(PredictionError, match="cannot be read as an NPY"):
-        read_recorded_mask(tmp_path / "a.npy", (1 << 30, 1 << 30))
 
 
 def test_a_pickle_is_never_loaded(masks: Path) -> None:
@@ -237,7 +125,7 @@ def test_a_pickle_is_never_loaded(masks: Path) -> None:
 
 def test_what_fails_is_recorded_and_the_rest_goes_on(masks: Path, cli: Cli) -> None:
     (masks / "04.png.png").unlink()
-    _write(masks / "05.png.png", np.zeros((10, 20), np.uint8))
+    write_mask(masks / "05.png.png", np.zeros((10, 20), np.uint8))
     (masks / "06.png.png").write_text("nothing")
     (masks / "notes.txt").write_text("made on a Tuesday")
     arguments = ["run", "edits", "--model", f"predictions:{masks}", "--data", masks.parent / "data"]
@@ -254,7 +142,7 @@ def test_what_fails_is_recorded_and_the_rest_goes_on(masks: Path, cli: Cli) -> N
 
 
 def test_two_masks_of_one_image_are_refused(masks: Path) -> None:
-    _write(masks / "04.npy", np.zeros((97, 131), np.float32))
+    write_mask(masks / "04.npy", np.zeros((97, 131), np.float32))
     with pytest.raises(UsageError, match=r"04.png.png and 04.npy are masks of one image"):
         _run(masks)
     assert not (masks.parent / "out").exists()
@@ -267,11 +155,11 @@ def test_a_name_that_two_samples_share_is_nobodys(masks: Path) -> None:
         path.unlink()
     reds = {int(sample[:2]): red for sample, red in _reds(masks.parent / "data").items()}
     for number, red in reds.items():
-        _write(masks / f"{number // 2}.png", red)
+        write_mask(masks / f"{number // 2}.png", red)
     with pytest.raises(UsageError, match=r"nothing for any of the 12 samples of edits/full.*0/0.png.png"):
         _run(masks)
     for number, red in reds.items():
-        _write(masks / f"{number % 2}/{number // 2}.png", red)
+        write_mask(masks / f"{number % 2}/{number // 2}.png", red)
     assert not _reasons(_run(masks))
 
 
@@ -303,7 +191,7 @@ def test_nothing_outside_the_folder_is_read(masks: Path) -> None:
     linked = masks.parent / "linked"
     linked.mkdir()
     (linked / "edits").symlink_to(masks)
-    _write(linked / "x.png", np.zeros((2, 2), np.uint8))
+    write_mask(linked / "x.png", np.zeros((2, 2), np.uint8))
     with pytest.raises(UsageError, match="linked folders are not followed \\(edits\\)"):
         _run(masks, f"predictions:{linked}")
 
@@ -316,10 +204,10 @@ def test_a_folder_given_by_a_link_is_followed(masks: Path) -> None:
 def test_changed_predictions_are_another_run_and_names_do_not_collide(masks: Path) -> None:
     same = masks.parent / "copy/elsewhere"
     for path in masks.iterdir():
-        _write(same / path.name, np.asarray(PIL.Image.open(path)))
+        write_mask(same / path.name, np.asarray(PIL.Image.open(path)))
     first = _run(masks, f"predictions:{masks}", f"predictions:{same}")
     assert len(first.runs) == 1, "one content under one name is one run"
-    _write(same / "04.png.png", np.zeros_like(np.asarray(PIL.Image.open(same / "04.png.png"))))
+    write_mask(same / "04.png.png", np.zeros_like(np.asarray(PIL.Image.open(same / "04.png.png"))))
     both = _run(masks, f"predictions:{masks}", f"predictions:{same}")
     assert len(both.runs) == 2 and both.runs[0] == first.runs[0] and both.n_new == 12
     assert {line.model for line in both.lines} == {"predictions:elsewhere"}
@@ -406,7 +294,7 @@ def test_every_level_of_distortion_has_its_folder_and_scores(masks: Path) -> Non
         for level in levels:
             if level.steps:
                 image = level.apply(imdl_bench.read_image(path), seed=0, sample=path.name).image
-                _write(masks / level.name / f"{path.stem}.png", np.asarray(image)[..., 0])
+                write_mask(masks / level.name / f"{path.stem}.png", np.asarray(image)[..., 0])
     result = _run(masks, "red", f"predictions:{masks}")
     assert _numbers(result, "predictions:elsewhere") == _numbers(result, "red")
     assert len({line.distortion for line in result.lines}) == 3
@@ -433,7 +321,7 @@ def test_two_data_sets_have_their_own_folders_and_lines(masks: Path) -> None:
     protocol.write_text(protocol.read_text().replace("{dataset: edits}", "{dataset: edits}, {dataset: more}"))
     catalog._cards.cache_clear()
     for sample, red in _reds(masks.parent / "data").items():
-        _write(masks / f"more/{sample}", 255 - red)
+        write_mask(masks / f"more/{sample}", 255 - red)
     lines = [f"{n:02},{n / 100},edits\n{n:02},{(12 - n) / 100},more" for n in range(12)]
     (masks / "scores.csv").write_text("sample,score,dataset\n" + "\n".join(lines))
     data = {"edits": masks.parent / "data", "more": masks.parent / "data"}
@@ -451,8 +339,8 @@ def test_pairs_have_two_masks(masks: Path) -> None:
     pairs = masks.parent / "pairs"
     lines = ["sample,score"]
     for probe, donor in ((1, 2), (4, 5), (7, 8), (0, 3), (6, 9), (2, 10)):
-        _write(pairs / f"{probe}|{donor}.png", reds[f"{probe:02}"])
-        _write(pairs / f"{probe}|{donor}#donor.npy", reds[f"{donor:02}"] / np.float32(255))
+        write_mask(pairs / f"{probe}|{donor}.png", reds[f"{probe:02}"])
+        write_mask(pairs / f"{probe}|{donor}#donor.npy", reds[f"{donor:02}"] / np.float32(255))
         lines.append(f"{probe}|{donor},{float((reds[f'{probe:02}'] / np.float32(255)).mean(dtype=np.float64))!r}")
     (pairs / "scores.csv").write_text("\n".join(lines))
     options = {"data": masks.parent / "data", "out": masks.parent / "out"}
