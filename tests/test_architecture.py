@@ -31,7 +31,7 @@ FOR_PLUGINS = {"types", "errors", "images", "layouts", "torch_model"}
 WITH_TORCH = {"torch_model", "checkpoint"}
 SHARED_NAMING = {("casia", "casia_v1"), ("casia", "casia_v2"), ("casia_d", "casia_v1"), ("casia_d", "casia_v2"),
                  ("casia_d", "casia"), ("casia_pairs", "casia_v1"), ("casia_pairs", "casia_v2"),
-                 ("defacto84k", "defacto12k")}  # fmt: skip
+                 ("defacto84k", "defacto12k"), ("pairs", "folder")}  # fmt: skip
 
 
 def _imports(path: Path) -> list[tuple[str, int]]:

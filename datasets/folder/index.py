@@ -47,7 +47,7 @@ def index(root: Path) -> list[Sample]:
 
 def _from_file(path: Path) -> list[Sample]:
     if path.suffix.lower() == ".csv" and _has_header(path):
-        return _from_csv(path)
+        return _once(path, read_csv(path))
     for line, fields in enumerate(list_fields(path), 1):
         for name in fields[:2]:
             if name.lower() not in _NO_FILE:
@@ -60,30 +60,42 @@ def _has_header(path: Path) -> bool:
         return "image" in [field.strip(' "\r\n').lower() for field in lines.readline().replace(";", ",").split(",")]
 
 
-def _from_csv(path: Path) -> list[Sample]:
+def _once(path: Path, lines: list[tuple[int, Sample]]) -> list[Sample]:
     samples: dict[str, Sample] = {}
-    for line, row in _rows(path):
-        files = {column: _existing(path, line, row.get(column, "")) for column in _PATHS}
-        image = files["image"]
-        if image is None:
-            raise DataError(f"{path}:{line}: column image is empty")
-        name = _id(path, image)
-        if name in samples:
-            raise DataError(f"{path}:{line}: {name} is listed twice")
-        forged = _forged(path, line, row.get("forged", ""), with_mask=files["mask"] is not None)
-        samples[name] = Sample(
-            id=name,
-            image=image,
-            forged=forged,
-            mask=files["mask"] if forged else None,
-            donor=files["donor"],
-            donor_mask=files["donor_mask"] if forged else None,
-            kind=_kind(path, line, row.get("kind", "")),
-            group=row.get("group") or None,
-        )
+    for line, sample in lines:
+        if samples.setdefault(sample.id, sample) is not sample:
+            raise DataError(f"{path}:{line}: {sample.id} is listed twice")
+    return list(samples.values())
+
+
+def read_csv(path: Path) -> list[tuple[int, Sample]]:
+    """The lines of a CSV under a header of :data:`COLUMNS`, each with its number. An id is the image's path.
+
+    Raises:
+        DataError: an absent file, a column or a word that is not known, or no line; names file and line.
+    """
+    samples = [(line, _sample(path, line, row)) for line, row in _rows(path)]
     if not samples:
         raise DataError(f"{path}: no lines after the header")
-    return list(samples.values())
+    return samples
+
+
+def _sample(path: Path, line: int, row: dict[str, str]) -> Sample:
+    files = {column: _existing(path, line, row.get(column, "")) for column in _PATHS}
+    image = files["image"]
+    if image is None:
+        raise DataError(f"{path}:{line}: column image is empty")
+    forged = _forged(path, line, row.get("forged", ""), with_mask=files["mask"] is not None)
+    return Sample(
+        id=name_of(path, image),
+        image=image,
+        forged=forged,
+        mask=files["mask"] if forged else None,
+        donor=files["donor"],
+        donor_mask=files["donor_mask"] if forged else None,
+        kind=_kind(path, line, row.get("kind", "")),
+        group=row.get("group") or None,
+    )
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -120,7 +132,8 @@ def _existing(path: Path, line: int, name: str) -> Path | None:
     return place
 
 
-def _id(path: Path, image: Path) -> str:
+def name_of(path: Path, image: Path) -> str:
+    """A listed image relative to its list, POSIX; elsewhere on the disk by its whole path."""
     inside = image.is_relative_to(path.parent)
     return image.relative_to(path.parent).as_posix() if inside else image.as_posix().lstrip("/")
 
