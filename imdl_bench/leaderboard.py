@@ -10,9 +10,11 @@ from typing import Any
 
 from imdl_bench.errors import DataError
 from imdl_bench.metrics.names import Metric
-from imdl_bench.metrics.summary import summarize
+from imdl_bench.metrics.summary import Summary, summarize
+from imdl_bench.published import Match, PublishedNumber, match
 from imdl_bench.runs import Run, read_runs
 from imdl_bench.types import DONOR
+from imdl_bench.weights import is_untrained
 
 KEY_COLUMNS = ("protocol", "version", "model", "weights", "precision", "device", "dataset", "split", "seed")
 
@@ -42,6 +44,11 @@ class Line:
     seed: int
     run: str
     library_version: str
+    published: float
+    difference: float
+    published_in: str
+    published_suspect: str
+    published_note: str
     remarks: str
 
 
@@ -102,10 +109,46 @@ def _at_level(run: Run, level: str) -> list[Line]:
             n=number.n,
             n_skipped=number.n_skipped,
             score_rule=_score_rule(metric, run.score_rule),
+            **_published(run, level, number),
             **common,
         )
         for metric, number in zip(run.metrics, numbers, strict=True)
     ]
+
+
+def _published(run: Run, level: str, number: Summary) -> dict[str, Any]:
+    """What papers print for the same thing: the table the protocol stands for first, sound numbers before suspect ones.
+
+    A network that has learned nothing is compared with nobody.
+    """
+    found: list[Match] = []
+    if not is_untrained(run.key.weights):
+        key = run.key
+        found = match(key.model, key.dataset, key.split, level, number.metric, score_rule=run.score_rule)
+    own = run.meta["protocol"].get("published") or {}
+    found.sort(key=lambda each: (bool(each.number.suspect), not _stands_in(each.number, own)))
+    if not found:
+        nothing = {"published": math.nan, "difference": math.nan}
+        return nothing | {"published_in": "", "published_suspect": "", "published_note": ""}
+    first, *others = found
+    also = {f"also {_where(other.number)}: {other.number.fraction:g}": None for other in others
+            if not other.number.suspect and other.number.fraction != first.number.fraction}  # fmt: skip
+    trained = " on ".join(filter(None, (first.number.train_setting, first.number.train_set)))
+    return {
+        "published": first.number.fraction,
+        "difference": math.nan if first.number.suspect else number.value - first.number.fraction,
+        "published_in": _where(first.number),
+        "published_suspect": first.number.suspect,
+        "published_note": "; ".join(filter(None, (trained, *first.caveats, first.number.note, *also))),
+    }
+
+
+def _stands_in(number: PublishedNumber, table: dict[str, str]) -> bool:
+    return {"paper": number.paper, "table": number.table} == table
+
+
+def _where(number: PublishedNumber) -> str:
+    return f"{number.paper} {number.table}"
 
 
 def _score_rule(metric: Metric, rule: str) -> str:

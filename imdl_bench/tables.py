@@ -6,7 +6,7 @@ import importlib.util
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -72,51 +72,42 @@ def to_text(lines: Sequence[Line]) -> str:
 
 def to_html(lines: Sequence[Line]) -> str:
     """Tables for a notebook: per data set, models down, metrics across, and what a reader must know below."""
+    marks = Marks("<b>{}</b>", "<s>{}</s>", escape, "")
     parts = []
     for title, part in _by_data(lines):
-        metrics, models, cells = _grid(part)
-        head = "".join(f"<th>{escape(name)}</th>" for name in ("model", *metrics))
-        body = "".join(
-            "".join(["<tr>", f"<th>{escape(model)}</th>", *(f"<td>{cells.get((model, m), '')}</td>" for m in metrics)])
-            for model in models
-        )
+        head, *body = _rows(part, marks)
+        cells = "".join(f"<th>{cell}</th>" for cell in head)
+        rows = "".join(f"<tr><th>{first}</th>{''.join(f'<td>{c}</td>' for c in rest)}</tr>" for first, *rest in body)
         notes = "".join(f"<p>{escape(note)}</p>" for note in _notes(part))
-        parts.append(f"<p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>{notes}")
+        parts.append(f"<p><b>{escape(title)}</b></p><table><tr>{cells}</tr>{rows}</table>{notes}")
     return "".join(parts)
 
 
 def to_markdown(lines: Sequence[Line]) -> str:
-    """GitHub tables: per data set, models down, metrics across."""
+    """GitHub tables: per data set, models down, metrics across, best in bold; printed numbers below each model's."""
+    marks = Marks("**{}**", "~~{}~~", lambda text: text.replace("|", r"\|"), "")
     parts = []
     for title, part in _by_data(lines):
-        metrics, models, cells = _grid(part)
-        head = f"| model | {' | '.join(metrics)} |\n|---|{'---:|' * len(metrics)}"
-        body = [f"| {model} | {' | '.join(cells.get((model, m), '') for m in metrics)} |" for model in models]
-        parts.append("\n".join([f"**{title}**", "", head, *body, *(f"\n{note}" for note in _notes(part))]))
+        rows = _rows(part, marks)
+        head, *body = (f"| {' | '.join(row)} |" for row in rows)
+        rule = f"|---|{'---:|' * (len(rows[0]) - 1)}"
+        parts.append("\n".join([f"**{title}**", "", head, rule, *body, *(f"\n{note}" for note in _notes(part))]))
     return "\n\n".join(parts)
 
 
 def to_latex(lines: Sequence[Line]) -> str:
-    """``tabular`` environments (booktabs): per data set, models down, metrics across."""
+    """``tabular`` environments: per data set, models down, metrics across, best in bold, printed numbers below.
+
+    Needs the packages booktabs, and ulem (option normalem) where a suspect number is struck out.
+    """
+    marks = Marks(r"\textbf{{{}}}", r"\sout{{{}}}", _tex, "--")
     parts = []
     for title, part in _by_data(lines):
-        metrics, models, cells = _grid(part)
-        rows = [[_tex(model), *(cells.get((model, m), "--") for m in metrics)] for model in models]
-        parts.append(
-            "\n".join(
-                [
-                    f"% {title}",
-                    f"\\begin{{tabular}}{{l{'r' * len(metrics)}}}",
-                    "\\toprule",
-                    " & ".join(["model", *map(_tex, metrics)]) + r" \\",
-                    "\\midrule",
-                    *(" & ".join(row) + r" \\" for row in rows),
-                    "\\bottomrule",
-                    "\\end{tabular}",
-                    *(f"% {note}" for note in _notes(part)),
-                ]
-            )
-        )
+        rows = _rows(part, marks)
+        head, *body = (" & ".join(row) + r" \\" for row in rows)
+        columns = f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
+        table = [f"% {title}", columns, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+        parts.append("\n".join([*table, *(f"% {note}" for note in _notes(part))]))
     return "\n\n".join(parts)
 
 
@@ -153,18 +144,65 @@ def _heading(lines: Sequence[Line]) -> Callable[[Line], str]:
     return lambda line: line.metric
 
 
-def _grid(lines: Sequence[Line]) -> tuple[list[str], list[str], dict[tuple[str, str], str]]:
-    labels, heading = _labels(lines), _heading(lines)
-    cells = {(labels[line.run], heading(line)): "" if math.isnan(line.value) else f"{line.value:.4f}" for line in lines}
-    return list(dict.fromkeys(map(heading, lines))), list(dict.fromkeys(labels[line.run] for line in lines)), cells
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How a format writes the best of a column, a suspect number, any text, and nothing."""
+
+    best: str
+    suspect: str
+    text: Callable[[str], str]
+    nothing: str
 
 
-def _labels(lines: Sequence[Line]) -> dict[str, str]:
+def _rows(lines: Sequence[Line], marks: Marks) -> list[list[str]]:
+    """Head and body of a table, models down. What papers print for a model stands in a row below it."""
+    labels, heading = labels_of(lines), _heading(lines)
+    columns = list(dict.fromkeys(map(heading, lines)))
+    best = _best(lines, heading)
+    rows = [[marks.text(text) for text in ("model", *columns)]]
+    for label in dict.fromkeys(labels[line.run] for line in lines):
+        own = {heading(line): line for line in lines if labels[line.run] == label}
+        rows.append([marks.text(label), *(_cell(own.get(column), best.get(column), marks) for column in columns)])
+        if any(line.published_in for line in own.values()):
+            printed = [_printed(own.get(column), marks) for column in columns]
+            rows.append([marks.text(f"{label} as published"), *printed])
+    return rows
+
+
+def _best(lines: Sequence[Line], heading: Callable[[Line], str]) -> dict[str, float]:
+    """The best value of each column, where there are two models or more to choose from."""
+    columns: dict[str, list[Line]] = {}
+    for line in lines:
+        if not math.isnan(line.value):
+            columns.setdefault(heading(line), []).append(line)
+    return {
+        name: (min if parse_metric(part[0].metric).statistic.lower_is_better else max)(line.value for line in part)
+        for name, part in columns.items()
+        if len(part) > 1
+    }
+
+
+def _cell(line: Line | None, best: float | None, marks: Marks) -> str:
+    if line is None or math.isnan(line.value):
+        return marks.nothing
+    text = f"{line.value:.4f}"
+    return marks.best.format(text) if best is not None and text == f"{best:.4f}" else text
+
+
+def _printed(line: Line | None, marks: Marks) -> str:
+    if line is None or not line.published_in:
+        return marks.nothing
+    text = f"{line.published:g}"
+    return marks.suspect.format(text) if line.published_suspect else text
+
+
+def labels_of(lines: Sequence[Line]) -> dict[str, str]:
+    """A name per run: the model's, with the run's hash where one model has several runs."""
     return model_labels({line.run: (line.model, line.weights) for line in lines})
 
 
 def _text_table(title: str, lines: list[Line]) -> str:
-    labels, heading = _labels(lines), _heading(lines)
+    labels, heading = labels_of(lines), _heading(lines)
     by_model: dict[str, list[Line]] = {}
     for line in lines:
         by_model.setdefault(labels[line.run], []).append(line)
@@ -175,12 +213,41 @@ def _text_table(title: str, lines: list[Line]) -> str:
     table.append(["images failed", *(str(_failed(part)) for part in by_model.values())])
     table.append(["seconds per image", *(_seconds(part) for part in by_model.values())])
     shown = drawn(table)
-    return "\n".join([title, shown[-1], *shown, *_notes(lines)])
+    return "\n".join([title, shown[-1], *shown, *_notes(lines), *_beside(lines)])
+
+
+def _beside(lines: Sequence[Line]) -> list[str]:
+    """Published, ours, difference, interval and n, row by row, where papers print the same thing."""
+    labels, notes = labels_of(lines), list[str]()
+    table = [["model", "distortion", "metric", "published", "ours", "difference", "interval", "n", "in", "notes"]]
+    for line in (line for line in lines if line.published_in):
+        said = [f"suspect: {line.published_suspect}" if line.published_suspect else "", line.published_note]
+        places = [_place_of(text, notes) for text in said if text]
+        table.append(
+            [
+                *(labels[line.run], line.distortion, line.metric),
+                f"? {line.published:g}" if line.published_suspect else f"{line.published:g}",
+                "undefined" if math.isnan(line.value) else f"{line.value:.4f}",
+                "" if math.isnan(line.difference) else f"{line.difference:+.4f}",
+                "" if math.isnan(line.ci_low) else f"[{line.ci_low:.3f}, {line.ci_high:.3f}]",
+                *(str(line.n), line.published_in, " ".join(f"[{place}]" for place in places)),
+            ]
+        )
+    if len(table) == 1:
+        return []
+    return ["", "beside published numbers", *drawn(table), *(f"[{n}] {note}" for n, note in enumerate(notes, 1))]
+
+
+def _place_of(text: str, notes: list[str]) -> int:
+    """The number of a note, which is added where it is new."""
+    if text not in notes:
+        notes.append(text)
+    return notes.index(text) + 1
 
 
 def _notes(lines: Sequence[Line]) -> list[str]:
     """What a reader of the table must know about each run: failures, and its remarks."""
-    labels = _labels(lines)
+    labels = labels_of(lines)
     notes: dict[str, list[str]] = {}
     for line in {line.run: line for line in lines}.values():
         n_failed = _failed([other for other in lines if other.run == line.run])
