@@ -23,7 +23,9 @@ LAYERS = [
     {"runner"},
     {"leaderboard", "predict", "comparison", "comparison_tables"},
     {"tables"},
+    {"report"},
     {"benchmark"},
+    {"sweep"},
     {"commands"},
     {"cli", "__main__", "__init__"},
 ]
