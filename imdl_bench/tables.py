@@ -84,7 +84,7 @@ def to_html(lines: Sequence[Line]) -> str:
 
 
 def to_markdown(lines: Sequence[Line]) -> str:
-    """GitHub tables: per data set, models down, metrics across, best in bold; printed numbers below each model's."""
+    """GitHub tables: per data set, models down, metrics across, best in bold; printed numbers beside each model's."""
     marks = Marks("**{}**", "~~{}~~", lambda text: text.replace("|", r"\|"), "")
     parts = []
     for title, part in _by_data(lines):
@@ -96,7 +96,7 @@ def to_markdown(lines: Sequence[Line]) -> str:
 
 
 def to_latex(lines: Sequence[Line]) -> str:
-    """``tabular`` environments: per data set, models down, metrics across, best in bold, printed numbers below.
+    """``tabular`` environments: per data set, models down, metrics across, best in bold, printed numbers beside.
 
     Needs the packages booktabs, and ulem (option normalem) where a suspect number is struck out.
     """
@@ -155,7 +155,10 @@ class Marks:
 
 
 def _rows(lines: Sequence[Line], marks: Marks) -> list[list[str]]:
-    """Head and body of a table, models down. What papers print for a model stands in a row below it."""
+    """Head and body of a table: models down, metrics across; of a sweep, levels down, models across.
+
+    What papers print for a model stands beside it.
+    """
     labels, heading = labels_of(lines), _heading(lines)
     columns = list(dict.fromkeys(map(heading, lines)))
     best = _best(lines, heading)
@@ -166,7 +169,10 @@ def _rows(lines: Sequence[Line], marks: Marks) -> list[list[str]]:
         if any(line.published_in for line in own.values()):
             printed = [_printed(own.get(column), marks) for column in columns]
             rows.append([marks.text(f"{label} as published"), *printed])
-    return rows
+    if columns[0] == lines[0].metric:
+        return rows
+    rows[0][0] = "distortion"
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _best(lines: Sequence[Line], heading: Callable[[Line], str]) -> dict[str, float]:
@@ -277,4 +283,6 @@ def _with_interval(line: Line) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join({"_": r"\_", "%": r"\%", "#": r"\#", "&": r"\&"}.get(letter, letter) for letter in text)
+    words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    escaped = {letter: f"\\{letter}" for letter in "_%#&${}"}
+    return "".join((words | escaped).get(letter, letter) for letter in text)
