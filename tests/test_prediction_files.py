@@ -75,7 +75,7 @@ def _cut(path: Path) -> None:
         (_coloured, "is coloured"), (_palette, "is coloured"), (_transparent, "transparent pixels"),
         (_deep_colour, "16 bits; write a grey PNG"), (_jpeg, "is JPEG, not PNG"), (_cut, "cannot be decoded"),
         (lambda path: path.write_text("none"), "not a picture"),
-        (lambda path: write_mask(path, np.zeros((4, 3), np.uint8)), "the mask is 3x4, the image 4x3; write masks at the"),
+        (lambda path: write_mask(path, np.zeros((4, 3), np.uint8)), "the mask is 3x4, the image 4x3; write masks"),
     ],
 )  # fmt: skip
 def test_a_png_that_is_no_mask_says_why(tmp_path: Path, write: Callable[[Path], None], reason: str) -> None:
