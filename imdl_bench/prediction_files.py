@@ -32,7 +32,8 @@ def read_recorded_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.float32
 
 def _read_npy(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     try:
-        stored: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")  # reads the header only; refuses pickles
+        with np.errstate(over="ignore"):  # a header may claim any size; what is not in the file is refused
+            stored: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")  # reads no pixel; refuses pickles
     except Exception as error:  # whatever a damaged header does
         raise PredictionError(f"{path}: cannot be read as an NPY file of numbers: {error}") from None
     kind = stored.dtype.kind if stored.dtype.kind == "b" else f"{stored.dtype.kind}{stored.dtype.itemsize}"

@@ -35,7 +35,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from imdl_bench import records
+from imdl_bench import catalog, records
 from imdl_bench.cards import RECORDED
 from imdl_bench.dataset import Dataset
 from imdl_bench.distortions import NONE
@@ -169,7 +169,7 @@ def match(
             raise _nothing_found(folder, dataset, next(iter(found.values())), base)
     used = {hit for hit in hits.values() if hit} | ({table} if table else set())
     strangers = [sample for level, sample in lines if (level, sample) not in hits]
-    remarks = _remarks(folder.label, sorted(folder.files.keys() - used), strangers)
+    remarks = _remarks(folder.label, _unused(folder, base, used), strangers)
     return Recorded(outputs, _content(masks, scores, workers, progress), remarks, needs, masks, scores)
 
 
@@ -177,7 +177,7 @@ def _list_files(root: Path) -> tuple[dict[str, Path | None], list[str]]:
     """Every file below a folder by its relative POSIX path, and the folders that are links."""
     files: dict[str, Path | None] = {}
     linked = []
-    for place, folders, names in os.walk(root):
+    for place, folders, names in os.walk(root, onerror=_unreadable):
         here = Path(place)
         linked += [(here / name).relative_to(root).as_posix() for name in folders if (here / name).is_symlink()]
         for name in names:
@@ -186,6 +186,10 @@ def _list_files(root: Path) -> tuple[dict[str, Path | None], list[str]]:
                 inside = path.is_relative_to(root) and path.is_file()
                 files[(here / name).relative_to(root).as_posix()] = path if inside else None
     return files, sorted(linked)
+
+
+def _unreadable(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: {error.strerror}") from None
 
 
 def _spellings(ids: Sequence[str]) -> dict[str, Spellings]:
@@ -273,6 +277,12 @@ def _nothing_found(folder: Folder, dataset: Dataset, reason: object, base: str) 
 
 def _not_followed(linked: Sequence[str]) -> str:
     return f"; linked folders are not followed ({_listed(linked)})" if linked else ""
+
+
+def _unused(folder: Folder, base: str, used: set[str]) -> list[str]:
+    """Files that stand for no sample, those in the folders of other data sets left out."""
+    others = () if base else tuple(f"{name}/" for name in catalog.list_datasets())
+    return sorted(n for n in folder.files.keys() - used if n.startswith(base) and not n.startswith(others))
 
 
 def _remarks(label: str, extra: Sequence[str], strangers: Sequence[str]) -> tuple[str, ...]:
