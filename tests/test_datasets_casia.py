@@ -118,7 +118,7 @@ def test_casia_v2_in_full_and_fast(casia_root: Path) -> None:
     index("casia_v2", casia_root / "v2")
     start = time.process_time()
     rows = index("casia_v2", casia_root / "v2")
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 5  # quadratic search takes minutes
     assert (len(forged(rows)), len(rows)) == (5123, 12614)
     assert all(row.mask and row.mask.stem == row.image.stem + "_gt" for row in forged(rows))
     assert Counter(row.kind for row in forged(rows)) == {"copy-move": 3295, "splicing": 1828}

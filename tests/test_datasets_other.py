@@ -359,9 +359,9 @@ def test_folder_refuses_collections_and_two_layouts(tmp_path: Path) -> None:
 def test_imd20_full(tmp_path: Path) -> None:
     triples = [line.split(",") for line in published_names("imd20_all2010.txt")]
     touch(tmp_path, {name for triple in triples for name in triple})
-    start = time.perf_counter()
+    start = time.process_time()
     samples = by_id(index("imd20", tmp_path))
-    assert time.perf_counter() - start < 1.5
+    assert time.process_time() - start < 5  # quadratic search takes minutes
     assert Counter(sample.forged for sample in samples.values()) == {True: 2010, False: 414}
     assert len({sample.group for sample in samples.values()}) == 414
     for image, mask, _ in triples:
@@ -372,9 +372,9 @@ def test_defacto12k_full(tmp_path: Path) -> None:
     lines = published_names("defacto12k_test_mvss.txt")
     touch(tmp_path, [name for line in lines for name in line.split()[:2] if name != "None"])
     (tmp_path / "DEFACTO12k-test.txt").write_text("\n".join(lines))
-    start = time.perf_counter()
+    start = time.process_time()
     samples = index("defacto12k", tmp_path)
-    assert time.perf_counter() - start < 1.5
+    assert time.process_time() - start < 5  # quadratic search takes minutes
     assert Counter(sample.kind for sample in samples) == {
         "copy-move": 2000, "splicing": 2000, "removal": 2000, None: 6000,
     }  # fmt: skip
