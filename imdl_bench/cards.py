@@ -147,6 +147,8 @@ class DatasetCard(_Card):
     expected: ExpectedCard = ExpectedCard()
     mask: MaskCard = MaskCard()
     splits: dict[str, SplitCard] = {}
+    shares: dict[str, str] = Field({}, description="data sets with some of the same photographs, and why; both ways")
+    any_content: bool = Field(False, description="holds what its user puts there; its name does not say what")
     built_in: bool = False
     notes: str = ""
 

@@ -30,6 +30,7 @@ class Dataset(Sequence[Sample]):
         forged: which value of a mask file means forged, polarity already detected.
         size_mismatch: what happens where mask and image differ in size.
         remarks: what a reader of the numbers must know, such as missing files.
+        indexed: every sample found under ``root``, of which a split takes some.
     """
 
     card: DatasetCard
@@ -38,7 +39,8 @@ class Dataset(Sequence[Sample]):
     samples: tuple[Sample, ...]
     forged: Forged
     size_mismatch: SizePolicy
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[str, ...]
+    indexed: tuple[Sample, ...]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -128,7 +130,8 @@ def load_dataset(
         convention, remark = detect_forged(samples)
         remarks = [*remarks, remark]
     policy = size_mismatch or card.mask.size_mismatch
-    return Dataset(card, folder, split, tuple(chosen), convention, policy, (*remarks, *split_remarks))
+    remarks += split_remarks
+    return Dataset(card, folder, split, tuple(chosen), convention, policy, tuple(remarks), tuple(samples))
 
 
 def detect_forged(samples: Sequence[Sample], looked_at: int = 64) -> tuple[Forged, str]:

@@ -44,6 +44,7 @@ class Line:
     seed: int
     run: str
     library_version: str
+    contamination: str
     published: float
     difference: float
     published_in: str
@@ -98,6 +99,7 @@ def _at_level(run: Run, level: str) -> list[Line]:
         "seconds_per_image": sum(timed) / len(timed) if timed else math.nan,
         "run": run.key.hash,
         "library_version": run.meta["library"],
+        "contamination": run.meta.get("contamination", "not recorded: run again to compare training with test data"),
         "remarks": "; ".join(run.meta["remarks"]),
     }
     return [

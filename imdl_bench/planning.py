@@ -10,6 +10,7 @@ from typing import Any
 import imdl_bench
 from imdl_bench import catalog, records
 from imdl_bench.cards import RECORDED, DataLine, ModelCard, Protocol
+from imdl_bench.contamination import contamination
 from imdl_bench.dataset import Dataset, load_dataset
 from imdl_bench.distortions import Distortion, parse_distortions
 from imdl_bench.errors import UsageError, nearest
@@ -51,6 +52,7 @@ class Cell:
     about: dict[str, Any]
     remarks: tuple[str, ...]
     todo: int
+    contamination: str = ""
     model: Model | PairModel | Recorded | None = None
 
 
@@ -183,7 +185,8 @@ def _with_models(plans: Sequence[Plan], options: Options) -> list[Plan]:
 def _record(cell: Cell, root: Path) -> None:
     with RunFile(cell.folder / "run.sqlite", write=True) as file:
         file.write_meta(cell.about)
-        file.write_meta({"remarks": cell.remarks, "root": str(root.absolute())}, replace=True)
+        known = {"remarks": cell.remarks, "contamination": cell.contamination, "root": str(root.absolute())}
+        file.write_meta(known, replace=True)
 
 
 def _metrics(protocol: Protocol) -> list[Metric]:
@@ -277,8 +280,16 @@ def _plan_line(
     cells: dict[Path, Cell] = {}  # copies of one file of weights, or of one folder of predictions, are one run
     for each in contenders:
         cell = _plan_cell(protocol, line, names, each, content, samples, remarks, options)
-        cells.setdefault(cell.folder, cell)
+        cells.setdefault(cell.folder, replace(cell, contamination=_contamination(each, dataset, samples)))
     return Plan(dataset, samples, distortions, tuple(cells.values()))
+
+
+def _contamination(contender: _Contender, dataset: Dataset, samples: Sequence[Sample]) -> str:
+    """Nothing is said of a model that has learned nothing; of predictions made elsewhere nobody knows."""
+    weights = contender.weights
+    if weights is None:
+        return contamination((), dataset, samples) if contender.recorded else ""
+    return "" if weights.untrained else contamination(weights.trained_on, dataset, samples)
 
 
 def _plan_cell(

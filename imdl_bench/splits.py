@@ -30,7 +30,8 @@ def select(
 ) -> tuple[list[Sample], list[str]]:
     """The samples of a split, and remarks about names that are not there.
 
-    ``split_file`` replaces the published list of the split (same names, one per line). Sample order is the index's,
+    ``split_file`` replaces the published list of the split (same names, one per line); where it is that very list, it
+    is kept in the cache as if it had been fetched. Sample order is the index's,
     except where the card keeps repeated names: those follow the list, repeats as ``<id>#2``.
 
     Raises:
@@ -46,7 +47,9 @@ def select(
         names = _read_file(split_file)
         chosen, remarks = _pick(samples, names, rule, key, f"{card.name}/{split}")
         digest = sha256("\n".join(names).encode())
-        if [digest] != [published.sha256 for published in rule.lists]:
+        if [digest] == [published.sha256 for published in rule.lists]:
+            _keep(names, digest)
+        else:
             own = f"{card.name}/{split}: {len(names)} names from {split_file.name} (sha256 {digest[:12]}) in its place"
             remarks = [own, *remarks]
         return chosen, remarks
@@ -88,7 +91,7 @@ def fetch_names(published: ListCard, dataset: str) -> list[str]:
     Raises:
         DataError: not to be had, or not the list that the card was written for.
     """
-    kept = cache_dir() / "splits" / f"{published.sha256}.txt"
+    kept = _kept(published.sha256)
     if kept.is_file():
         names = read_names(kept.read_text(encoding="utf-8"))
         if sha256("\n".join(names).encode()) == published.sha256:
@@ -102,8 +105,16 @@ def fetch_names(published: ListCard, dataset: str) -> list[str]:
     found = sha256("\n".join(names).encode())
     if found != published.sha256:
         raise DataError(f"{published.url}: {len(names)} entries with sha256 {found}, not {published.sha256}; {advice}")
-    write_atomically(kept, "\n".join(names).encode())
+    _keep(names, published.sha256)
     return names
+
+
+def _kept(digest: str) -> Path:
+    return cache_dir() / "splits" / f"{digest}.txt"
+
+
+def _keep(names: Sequence[str], digest: str) -> None:
+    write_atomically(_kept(digest), "\n".join(names).encode())
 
 
 def default_key(name: str) -> str:

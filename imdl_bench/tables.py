@@ -15,6 +15,7 @@ import numpy as np
 
 from imdl_bench.cache import write_atomically
 from imdl_bench.columns import csv_number, csv_of, drawn
+from imdl_bench.contamination import is_contaminated
 from imdl_bench.distortions import NONE
 from imdl_bench.leaderboard import Line
 from imdl_bench.metrics.names import parse_metric
@@ -27,6 +28,8 @@ ROW_COLUMNS = (
     *("sample", "distortion", "forged", "kind", "group", "status", "reason", "warnings"),
     *("height", "width", "file_size", "seconds", "score", "mask_mean", "mask_max"),
 )
+
+DAGGER = "†"  # behind the name of a model that may have been trained on what it is tested on
 
 
 def export_rows(run: Path, *, timing: bool) -> list[Path]:
@@ -168,7 +171,7 @@ def _rows(lines: Sequence[Line], marks: Marks) -> list[list[str]]:
         rows.append([marks.text(label), *(_cell(own.get(column), best.get(column), marks) for column in columns)])
         if any(line.published_in for line in own.values()):
             printed = [_printed(own.get(column), marks) for column in columns]
-            rows.append([marks.text(f"{label} as published"), *printed])
+            rows.append([marks.text(f"{label.removesuffix(DAGGER)} as published"), *printed])
     if columns[0] == lines[0].metric:
         return rows
     rows[0][0] = "distortion"
@@ -203,8 +206,11 @@ def _printed(line: Line | None, marks: Marks) -> str:
 
 
 def labels_of(lines: Sequence[Line]) -> dict[str, str]:
-    """A name per run: the model's, with the run's hash where one model has several runs."""
-    return model_labels({line.run: (line.model, line.weights) for line in lines})
+    """A name per run: the model's, with the run's hash where one model has several runs, and a dagger where the model
+    was, or is likely to have been, trained on what it is tested on."""
+    labels = model_labels({line.run: (line.model, line.weights) for line in lines})
+    marked = {line.run for line in lines if is_contaminated(line.contamination)}
+    return {run: label + DAGGER if run in marked else label for run, label in labels.items()}
 
 
 def _text_table(title: str, lines: list[Line]) -> str:
@@ -259,8 +265,8 @@ def _notes(lines: Sequence[Line]) -> list[str]:
         n_failed = _failed([other for other in lines if other.run == line.run])
         if n_failed:
             notes.setdefault(f"{n_failed} images failed", []).append(labels[line.run])
-        if line.remarks:
-            notes.setdefault(line.remarks, []).append(labels[line.run])
+        for note in filter(None, (line.contamination, line.remarks)):
+            notes.setdefault(note, []).append(labels[line.run])
     return [f"{', '.join(models)}: {note}" for note, models in notes.items()]
 
 
@@ -283,6 +289,6 @@ def _with_interval(line: Line) -> str:
 
 
 def _tex(text: str) -> str:
-    words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", DAGGER: r"\dag{}"}
     escaped = {letter: f"\\{letter}" for letter in "_%#&${}"}
     return "".join((words | escaped).get(letter, letter) for letter in text)
