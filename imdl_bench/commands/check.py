@@ -1,44 +1,86 @@
-"""``check``: is a copy of a data set complete and sane?"""
+"""``check``: is a copy of a data set complete and sane, and does it share photographs with another?"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imdl_bench.commands.options import DONE, FAILURES, Commands, positive
 from imdl_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from imdl_bench.check import CheckReport
+    from imdl_bench.near_duplicates import NearDuplicates
 
 
 def add_check(commands: Commands) -> None:
     command = commands.add_parser("check", help="compare a data folder with its card", description=(
         "Prints expected and found counts, missing and extra files, sizes that differ, wrong polarity, empty or full "
         "masks, duplicates and train/test leakage. Writes the same table to --csv FILE. Exit code 1 where an error "
-        "was found."))  # fmt: skip
+        "was found. With --against: the pairs of images that look alike in two data sets (recompressed, resized, "
+        "lightly edited, mirrored), and exit code 1 where there are any (docs/near_duplicates.md)."))  # fmt: skip
     command.add_argument("dataset", metavar="DATASET")
     command.add_argument("--data", metavar="DIR", type=Path, help="the data set's folder or list file")
     command.add_argument("--split", default="full")
     command.add_argument("--split-file", metavar="FILE", type=Path, help="list to use in place of the published one")
     command.add_argument("--csv", metavar="FILE", type=Path)
     command.add_argument("--workers", type=positive)
+    command.add_argument(
+        "--against", metavar="DATASET", help="look for photographs of DATASET; the same one: inside it"
+    )
+    command.add_argument("--against-data", metavar="DIR", type=Path, help="the folder or list file of --against")
+    command.add_argument(
+        "--distance", metavar="N", type=_bits, help="with --against: bits of 64 that may differ (default 6)"
+    )
     command.set_defaults(command=_check)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from imdl_bench.check import check
-    from imdl_bench.records import default_workers
-
     if options.data is not None and not options.data.exists():
         raise UsageError(f"{options.data} does not exist")
-    workers = options.workers or default_workers()
-    with tqdm(desc=options.dataset, unit="file", file=sys.stderr, disable=None) as bar:
-        report = check(
-            options.dataset, options.data, options.split, options.split_file, workers=workers, progress=bar.update
-        )
+    if options.against is None and (options.against_data is not None or options.distance is not None):
+        raise UsageError("--against-data and --distance go with --against DATASET")
+    report = _compare(options) if options.against is not None else _look(options)
     print(report.table())
     if options.csv:
         report.to_csv(options.csv)
         print(f"written: {options.csv}")
     return DONE if report.ok else FAILURES
+
+
+def _look(options: argparse.Namespace) -> CheckReport:
+    from tqdm import tqdm
+
+    from imdl_bench.check import check
+    from imdl_bench.records import default_workers
+
+    workers = options.workers or default_workers()
+    with tqdm(desc=options.dataset, unit="file", file=sys.stderr, disable=None) as bar:
+        return check(
+            options.dataset, options.data, options.split, options.split_file, workers=workers, progress=bar.update
+        )
+
+
+def _compare(options: argparse.Namespace) -> NearDuplicates:
+    from tqdm import tqdm
+
+    from imdl_bench.dataset import load_dataset
+    from imdl_bench.near_duplicates import DISTANCE, near_duplicates
+    from imdl_bench.records import default_workers
+
+    first = load_dataset(options.dataset, options.data, options.split, split_file=options.split_file)
+    inside = options.against == options.dataset and options.against_data in (None, options.data)
+    second = None if inside else load_dataset(options.against, options.against_data)
+    distance = DISTANCE if options.distance is None else options.distance
+    with tqdm(desc=f"{options.dataset}, {options.against}", unit="file", file=sys.stderr, disable=None) as bar:
+        workers = options.workers or default_workers()
+        return near_duplicates(first, second, distance=distance, workers=workers, progress=bar.update)
+
+
+def _bits(text: str) -> int:
+    value = int(text) if text.isascii() and text.isdecimal() else -1
+    if not 0 <= value <= 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 32")
+    return value
