@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,6 +211,12 @@ def test_unknown_training_data_are_a_note_without_a_mark(edits: Path, trained: P
     torch.save(official_state(seed=2), edits / "mine.pth")
     text = tables.to_text(lines_of(edits, f"tiny@official:{edits / 'mine.pth'}"))
     assert ": training data not known" in text and "†" not in text
+
+
+def test_nobody_knows_how_predictions_came_about(edits: Path) -> None:
+    shutil.copytree(edits / "data/masks", edits / "elsewhere")
+    lines = lines_of(edits, f"predictions:{edits / 'elsewhere'}")
+    assert {line.contamination for line in lines} == {"training data not known"}
 
 
 def test_a_finished_run_learns_what_cards_say_later(edits: Path, trained: Path) -> None:
