@@ -139,6 +139,7 @@ class DatasetCard(_Card):
     name: Name
     title: str
     entry: str = Field("index:index", pattern=r"^\w+:\w+$")
+    make: str | None = Field(None, pattern=r"^\w+:\w+$", description="what `synth` calls where users make the data set")
     input: Literal["single", "pair"] = "single"
     source: str
     licence: str

@@ -191,6 +191,22 @@ def dataset_index(name: str) -> Callable[[Path], list[Sample]]:
     return _entry("datasets", name, dataset_card(name).entry)  # type: ignore[no-any-return]
 
 
+def dataset_maker(name: str) -> Callable[..., list[str]]:
+    """What makes a data set out of photographs: ``make(photos, out, *, count, seed, progress) -> remarks``.
+
+    ``count`` may be ``None`` for the data set's own number; ``progress(done, of)`` is called as it goes.
+
+    Raises:
+        UsageError: the data set is not one that is made; names those that are.
+        CardError: the card's ``make`` cannot be imported.
+    """
+    entry = dataset_card(name).make
+    if entry is None:
+        made = [other for other in list_datasets() if dataset_card(other).make]
+        raise UsageError(f"{name} is not made from photographs; these are: {', '.join(made) or 'none'}")
+    return _entry("datasets", name, entry)  # type: ignore[no-any-return]
+
+
 def fingerprint(kind: str, name: str) -> str:
     """sha256 over the code and card of a model or data set: another model can never be taken for this one."""
     return _folder_hash(card_path(kind, name).parent)

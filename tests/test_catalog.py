@@ -24,7 +24,7 @@ def test_the_catalog_holds_what_the_design_names() -> None:
     assert methods <= set(imdl_bench.list_models())
     assert {
         "columbia", "coverage", "casia_v1", "casia_v2", "casia", "casia_d", "nist16", "imd20", "defacto12k",
-        "defacto84k", "ifs_tc", "casia_pairs", "folder", "sample",
+        "defacto84k", "ifs_tc", "casia_pairs", "dmac_pairs", "folder", "sample",
     } <= set(imdl_bench.list_datasets())  # fmt: skip
     assert "quickstart" in imdl_bench.list_protocols()
 

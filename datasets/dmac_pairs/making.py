@@ -1,0 +1,122 @@
+"""Make the data set out of a folder of photographs; what was stopped goes on, what is there is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL
+import scipy
+
+from imdl_bench.errors import UsageError
+
+from .pairing import make_pair
+from .photographs import Photographs
+from .plan import PAPER_COUNT, every_pair
+from .storing import (
+    Manifest,
+    Records,
+    missing_files,
+    read_manifest,
+    read_unfinished,
+    store,
+    unfinished_list,
+    write_manifest,
+)
+
+RECIPE = 1  # raise it when the same seed gives other pairs
+
+
+def make(
+    photos: Path,
+    out: Path,
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], object] = lambda done, of: None,
+) -> list[str]:
+    """Write ``count`` pairs (3000 if not given, as in the paper) for each of the 21 sets and classes into ``out``.
+
+    Pair i of a seed is the same for every ``count``; a folder is continued where it was stopped, and grows if only
+    ``count`` does. ``progress`` is told how many pairs are done, and of how many.
+
+    Returns:
+        remarks: pictures that were drawn and could not be read.
+
+    Raises:
+        UsageError: ``out`` lies under ``photos``, or holds pairs of another seed, of other photographs, more than
+            ``count`` of them, or something else.
+        DataError: the photographs cannot be used.
+    """
+    wanted = PAPER_COUNT if count is None else count
+    if not photos.is_dir():
+        raise UsageError(f"{photos} is not a folder of photographs")
+    if out.resolve().is_relative_to(photos.resolve()):
+        raise UsageError(f"{out} lies under {photos}: what is made would be taken for photographs; name another folder")
+    photographs = Photographs(photos)
+    settings = _settings(photographs, seed)
+    done = _done(out, settings, wanted)
+    names = every_pair(wanted)
+    with unfinished_list(out, settings, done) as finished:
+        for place, name in enumerate(names, start=1):
+            if name.id not in done:
+                pair = make_pair(name, seed, photographs)
+                store(out, pair)
+                finished.write(json.dumps(pair.record) + "\n")
+                done[name.id] = pair.record
+            progress(place, len(names))
+    records = {name.id: done[name.id] for name in names}
+    write_manifest(out, Manifest(settings, wanted, records))
+    return _unreadable(photographs, records)
+
+
+def _settings(photographs: Photographs, seed: int) -> dict[str, Any]:
+    versions = {
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+        "scipy": scipy.__version__,
+    }
+    return {
+        "data set": "dmac_pairs",
+        "recipe": RECIPE,
+        "seed": seed,
+        "photographs": len(photographs.names),
+        "photographs sha256": photographs.digest(),
+        "outlines": photographs.outlines,
+        "versions": versions,
+    }
+
+
+def _done(out: Path, settings: dict[str, Any], count: int) -> Records:
+    """Pairs that lie whole in ``out`` and belong to these settings."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return {}
+    manifest, unfinished = read_manifest(out), read_unfinished(out) if out.is_dir() else None
+    known = ([(manifest.settings, manifest.records)] if manifest else []) + ([unfinished] if unfinished else [])
+    if not known:
+        raise UsageError(f"{out} holds something else; name a new or empty folder")
+    for found, _ in known:
+        for key in settings:
+            if found.get(key) != settings[key]:
+                raise UsageError(
+                    f"{out} holds pairs made with another {key} ({found.get(key)}, now {settings[key]}); "
+                    "name another folder, or delete this one"
+                )
+    if manifest and manifest.count > count:
+        raise UsageError(
+            f"{out} holds {manifest.count} pairs in each set, more than {count}; name another folder, "
+            f"or give --count {manifest.count} or more"
+        )
+    records = {name: record for _, some in known for name, record in some.items()}
+    broken = {path.split("_")[0] for path in missing_files(out, records)}
+    return {name: record for name, record in records.items() if name not in broken}
+
+
+def _unreadable(photographs: Photographs, records: Records) -> list[str]:
+    names = sorted({name for record in records.values() for name in record["unreadable"]})
+    return [f"could not be read, and is left out: {photographs.root / name}" for name in names]

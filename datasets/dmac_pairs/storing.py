@@ -1,0 +1,123 @@
+"""The made folder: four files for each pair, a list of what is done so far, and the manifest, which comes last."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from imdl_bench.errors import DataError
+from imdl_bench.images import encode_jpeg
+
+from .pairing import Pair
+
+MANIFEST, UNFINISHED = "manifest.json", "unfinished.jsonl"
+QUALITY = 75  # what MATLAB's imwrite takes, and so the released generator
+ENDS = ("_a.jpg", "_b.jpg", "_a_mask.png", "_b_mask.png")  # of the probe (the composite), the donor, their masks
+
+Records = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a folder holds.
+
+    Attributes:
+        settings: what must be the same for pairs to belong together: recipe, seed, photographs, versions.
+        count: pairs in each set and class.
+        records: how each pair was made, by its id.
+    """
+
+    settings: dict[str, Any]
+    count: int
+    records: Records
+
+
+def read_manifest(root: Path) -> Manifest | None:
+    """The manifest of a finished folder, None where there is none. Raises DataError where it cannot be understood."""
+    path = root / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        records = {record["id"]: record for record in content["pairs"]}
+        return Manifest(content["settings"], int(content["count"]), records)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read: {type(error).__name__}: {error}; make the folder again") from None
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write it, one pair per line, and drop the list of what is done so far."""
+    lines = ",\n".join(json.dumps(record) for record in manifest.records.values())
+    head = json.dumps({"settings": manifest.settings, "count": manifest.count}, indent=1)
+    text = f'{head.removesuffix(chr(10) + "}")},\n "pairs": [\n{lines}\n]}}\n'
+    _write(root / MANIFEST, text.encode("utf-8"))
+    (root / UNFINISHED).unlink(missing_ok=True)
+
+
+def read_unfinished(root: Path) -> tuple[dict[str, Any], Records] | None:
+    """Settings and records of a making that was stopped; None where there was none, or it had not begun."""
+    try:
+        lines = (root / UNFINISHED).read_text(encoding="utf-8").split("\n")[:-1]  # the last one may be torn
+        settings, *records = map(json.loads, lines)
+        return dict(settings), {record["id"]: record for record in records}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{root / UNFINISHED}: cannot be read: {error}; delete the folder and make it again") from None
+
+
+@contextmanager
+def unfinished_list(root: Path, settings: dict[str, Any], done: Records) -> Iterator[io.TextIOBase]:
+    """A file that takes a record as each pair is done; it begins with those that are done already."""
+    lines = [json.dumps(line) + "\n" for line in (settings, *done.values())]
+    _write(root / UNFINISHED, "".join(lines).encode("utf-8"))
+    with (root / UNFINISHED).open("a", encoding="utf-8", buffering=1) as file:
+        yield file
+
+
+def store(root: Path, pair: Pair) -> None:
+    """Write the four files of a pair: both images as JPEG of one quality, both masks as PNG of 0 and 255."""
+    contents = (
+        *(encode_jpeg(pixels, QUALITY, "4:2:0") for pixels in (pair.probe, pair.donor)),
+        *(_png(mask) for mask in (pair.probe_mask, pair.donor_mask)),
+    )
+    for end, content in zip(ENDS, contents, strict=True):
+        _write(root / f"{pair.record['id']}{end}", content)
+
+
+def missing_files(root: Path, records: Records) -> list[str]:
+    """Files of these pairs that are not there, relative to the folder."""
+    there = {
+        f"{folder.name}/{entry.name}"
+        for folder in root.iterdir()
+        if folder.is_dir()
+        for entry in os.scandir(folder)
+    }  # fmt: skip
+    return [f"{name}{end}" for name in records for end in ENDS if f"{name}{end}" not in there]
+
+
+def _png(mask: NDArray[np.bool_]) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A file that is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
