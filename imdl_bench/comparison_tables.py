@@ -120,16 +120,18 @@ TABLES = {"differences": Difference, "ranks": Rank, "win-rates": WinRate, "agree
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class Table:
+    """A table of words and numbers as text, its head first, with the sentences that belong below it."""
+
     title: str
-    rows: list[list[str]]  # the head first
+    rows: list[list[str]]
     notes: tuple[str, ...] = ()
 
 
 def to_text(comparison: Comparison, tables: Sequence[str] = tuple(TABLES)) -> str:
     """Tables for a terminal; ``tables`` are keys of TABLES."""
     parts = []
-    for table in _drawn_tables(comparison, tables):
+    for table in tables_of(comparison, tables):
         shown = drawn(table.rows)
         parts.append("\n".join([table.title, shown[-1], *shown, *table.notes]))
     return "\n\n".join(parts)
@@ -138,7 +140,7 @@ def to_text(comparison: Comparison, tables: Sequence[str] = tuple(TABLES)) -> st
 def to_markdown(comparison: Comparison, tables: Sequence[str] = tuple(TABLES)) -> str:
     """GitHub tables; ``tables`` are keys of TABLES."""
     parts = []
-    for table in _drawn_tables(comparison, tables):
+    for table in tables_of(comparison, tables):
         head, *body = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in table.rows]
         rule = "|" + "---|" * len(table.rows[0])
         notes = [f"- {note}" for note in table.notes]
@@ -165,7 +167,7 @@ def _records(comparison: Comparison) -> dict[str, Sequence[Compared]]:
     return dict(zip(TABLES, found, strict=True))
 
 
-def _drawn_tables(comparison: Comparison, tables: Sequence[str]) -> list[_Table]:
+def tables_of(comparison: Comparison, tables: Sequence[str]) -> list[Table]:
     """Data set by data set, the tables of each in the order of TABLES."""
     titles = _titles(comparison)
     return [
@@ -203,7 +205,7 @@ def _titles(comparison: Comparison) -> dict[Compared, str]:
     }
 
 
-def _rank_tables(title: str, ranks: Sequence[Rank]) -> list[_Table]:
+def _rank_tables(title: str, ranks: Sequence[Rank]) -> list[Table]:
     """Metrics down, models across: rank, its interval, the share of resamples in which it is first."""
     models, metrics = _once(each.model for each in ranks), _once(each.metric for each in ranks)
     cells = {(each.metric, each.model): _rank_cell(each) for each in ranks}
@@ -211,7 +213,7 @@ def _rank_tables(title: str, ranks: Sequence[Rank]) -> list[_Table]:
     for metric in metrics:
         n = max(each.n for each in ranks if each.metric == metric)
         rows.append([metric, *(cells[metric, model] for model in models), str(n)])
-    return [_Table(f"{title}: rank [95 % interval] share of firsts", rows, _left_out(ranks[0].n_left_out))]
+    return [Table(f"{title}: rank [95 % interval] share of firsts", rows, _left_out(ranks[0].n_left_out))]
 
 
 def _rank_cell(each: Rank) -> str:
@@ -222,7 +224,7 @@ def _rank_cell(each: Rank) -> str:
     return f"{each.rank:g} [{each.rank_low:g}, {each.rank_high:g}] {100 * each.first:.0f} %"
 
 
-def _difference_tables(title: str, differences: Sequence[Difference]) -> list[_Table]:
+def _difference_tables(title: str, differences: Sequence[Difference]) -> list[Table]:
     rows = [["metric", "a", "b", "value a", "value b", "a - b", "p", "better", "images"]]
     for each in differences:
         values = [_short(value) for value in (each.value_a, each.value_b)]
@@ -230,7 +232,7 @@ def _difference_tables(title: str, differences: Sequence[Difference]) -> list[_T
         better = each.better + (" *" if each.significant else "")
         rows.append([each.metric, each.model_a, each.model_b, *values, _with_interval(each), _short(each.p), better, n])
     notes = ("* the interval of the difference leaves out 0; p is not corrected for the number of comparisons",)
-    return [_Table(f"{title}: paired differences [95 % interval]", rows, notes)]
+    return [Table(f"{title}: paired differences [95 % interval]", rows, notes)]
 
 
 def _with_interval(each: Difference) -> str:
@@ -240,7 +242,7 @@ def _with_interval(each: Difference) -> str:
     return f"{each.difference:+.4f}{interval}"
 
 
-def _win_tables(title: str, rates: Sequence[WinRate]) -> list[_Table]:
+def _win_tables(title: str, rates: Sequence[WinRate]) -> list[Table]:
     """A matrix per metric: share of images on which the row's model beats the column's."""
     tables = []
     for metric in _once(each.metric for each in rates):
@@ -249,11 +251,11 @@ def _win_tables(title: str, rates: Sequence[WinRate]) -> list[_Table]:
         cells = {(each.model_a, each.model_b): _percent(each.win_rate) for each in part}
         cells |= {(each.model_b, each.model_a): _percent(1 - each.win_rate) for each in part}
         rows = [["wins against", *models]] + [[a, *(cells.get((a, b), "") for b in models)] for a in models]
-        tables.append(_Table(f"{title}: share of images won, {metric}", rows))
+        tables.append(Table(f"{title}: share of images won, {metric}", rows))
     return tables
 
 
-def _agreement_tables(title: str, agreements: Sequence[Agreement]) -> list[_Table]:
+def _agreement_tables(title: str, agreements: Sequence[Agreement]) -> list[Table]:
     """A matrix of tau, and below it the models whose order depends on the metric although both are sure."""
     if not agreements:
         return []
@@ -271,7 +273,7 @@ def _agreement_tables(title: str, agreements: Sequence[Agreement]) -> list[_Tabl
     ]
     if unsure:
         notes.append(f"{unsure} more times two metrics disagree on two models, but not both significantly")
-    return [_Table(f"{title}: do metrics agree on the order of models (Kendall's tau-b)", rows, tuple(notes))]
+    return [Table(f"{title}: do metrics agree on the order of models (Kendall's tau-b)", rows, tuple(notes))]
 
 
 def _deciding(agreements: Sequence[Agreement]) -> tuple[list[list[tuple[str, list[str]]]], int]:

@@ -34,7 +34,7 @@ def test_show_prints_card_and_readme(cli: Cli) -> None:
     assert done.returncode == 0 and "entry: model:" in done.stdout and done.stdout.count("# ") >= 2
 
 
-@pytest.mark.parametrize("command", ["list", "show", "check", "predict", "run", "leaderboard"])
+@pytest.mark.parametrize("command", ["list", "show", "check", "predict", "run", "leaderboard", "report"])
 def test_help_says_what_is_written(cli: Cli, command: str) -> None:
     done = cli(command, "--help")
     assert done.returncode == 0

@@ -51,6 +51,11 @@ def positive(text: str) -> int:
     return _whole(text, 1)
 
 
+def whole(text: str) -> int:
+    """A whole number from 0 up, as argparse wants it."""
+    return _whole(text, 0)
+
+
 def seed(text: str) -> int:
     """A whole number of at most 63 bits, as argparse wants it."""
     value = _whole(text, 0)

@@ -1,0 +1,156 @@
+"""The report: finished runs as one HTML file with all that it shows inside, for people and for printing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import imdl_bench
+from imdl_bench.cache import write_atomically
+from imdl_bench.errors import DataError, UsageError
+from imdl_bench.leaderboard import Line, in_order, lines_of
+from imdl_bench.report.comparison import compared
+from imdl_bench.report.figures import KINDS, plots, to_svg
+from imdl_bench.report.folders import without_folders
+from imdl_bench.report.gallery import make_gallery
+from imdl_bench.report.image_table import image_table
+from imdl_bench.report.leaderboard import make_leaderboard
+from imdl_bench.report.provenance import provenance
+from imdl_bench.report.same_images import same_images
+from imdl_bench.runs import Run, find_runs, model_labels, read_runs
+from imdl_bench.tables import DAGGER
+
+FOLDER = Path(__file__).parent
+SCRIPTS = ("tables.js", "gallery.js", "page.js")
+SHOWN_NAMES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A written report: where it lies, its size in bytes, and why runs were left out."""
+
+    path: Path
+    size: int
+    n_runs: int
+    left_out: tuple[str, ...]
+
+
+def write_report(places: Iterable[Path | str], out: Path | str, *, gallery: int = 4) -> Report:
+    """Write every finished run at or under the given files and folders as one HTML file that asks nothing of a network.
+
+    The same runs make the same bytes, as long as their data lie where they lay: photographs and truths are read again,
+    masks are in the runs.
+
+    Args:
+        places: run files, or folders that hold them.
+        out: the file.
+        gallery: images on each shelf of the gallery; 0 leaves it out.
+
+    Raises:
+        UsageError: a place holds no run, or ``gallery`` is negative.
+        DataError: no run is finished and whole, or the file cannot be written.
+    """
+    if gallery < 0:
+        raise UsageError(f"a gallery of {gallery} images: give a whole number from 0 up")
+    found, left_out = read_runs(find_runs(Path(place).expanduser() for place in places))
+    runs, lines = [], list[Line]()
+    for run in sorted(found, key=_order):
+        try:
+            lines += lines_of(run)
+        except DataError as error:
+            left_out.append(str(error))
+        else:
+            runs.append(run)
+    if not runs:
+        raise DataError(f"no finished run to report: {'; '.join(left_out)}")
+    content = _page(runs, in_order(lines), left_out, gallery).encode(errors="backslashreplace")
+    path = Path(out).expanduser()
+    write_atomically(path, content)
+    return Report(path, len(content), len(runs), tuple(left_out))
+
+
+def _order(run: Run) -> tuple[Any, ...]:
+    key = run.key
+    return (key.protocol, key.version, key.dataset, key.split, key.model, key.weights, key.hash)
+
+
+def _page(runs: Sequence[Run], lines: Sequence[Line], left_out: Sequence[str], gallery: int) -> str:
+    """Made of pieces that know nothing of HTML; what they hold is escaped here, by the template."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    templates = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    groups = same_images(runs)
+    galleries = [made for group in groups if (made := make_gallery(group, gallery)) is not None]
+    return templates.get_template("page.html").render(
+        version=imdl_bench.__version__,
+        title=_title(runs),
+        dagger=DAGGER,
+        about=_about(runs),
+        left_out=[without_folders(reason) for reason in left_out],
+        leaderboard=make_leaderboard(lines),
+        comparison=compared(runs),
+        figures=_figures(runs),
+        galleries=galleries,
+        tints=sorted({factor for each in galleries for factor in each.tints}),
+        image_tables=[image_table(group) for group in groups],
+        runs=_provenance(runs),
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_digest=digest,
+    )
+
+
+def _title(runs: Sequence[Run]) -> str:
+    models, data = _names(run.key.model for run in runs), _names(run.key.dataset for run in runs)
+    return f"{_shortened(models, 'models')} on {_shortened(data, 'data sets')}"
+
+
+def _shortened(names: Sequence[str], what: str) -> str:
+    if len(names) > SHOWN_NAMES:
+        return f"{len(names)} {what}"
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _names(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _about(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    data = {(run.key.dataset, run.key.split, run.meta["n_samples"]): None for run in runs}
+    return [
+        ("Protocols", _names(f"{r.key.protocol} v{r.key.version}: {r.meta['protocol']['title']}" for r in runs)),
+        ("Data", [f"{name}/{split}, {count} samples" for name, split, count in data]),
+        ("Models", _names(f"{r.key.model}@{r.key.weights}" if r.key.weights else r.key.model for r in runs)),
+    ]
+
+
+def _figures(runs: Sequence[Run]) -> list[tuple[str, list[tuple[Any, Any]]]]:
+    """By kind, each plot with its drawing, which is trusted as it stands: matplotlib escapes what it writes."""
+    from markupsafe import Markup
+
+    drawn = [(title, [(plot, Markup(to_svg(plot))) for plot in plots(kind, runs)]) for kind, title in KINDS.items()]
+    return [(title, found) for title, found in drawn if found]
+
+
+def _provenance(runs: Sequence[Run]) -> list[Any]:
+    places: dict[tuple[Any, ...], dict[str, Run]] = {}
+    for run in runs:
+        places.setdefault(_order(run)[:4], {})[run.key.hash] = run
+    told = []
+    for inside in places.values():
+        labels = model_labels({name: (run.key.model, run.key.weights) for name, run in inside.items()})
+        told += [provenance(run, labels[name]) for name, run in inside.items()]
+    return told
