@@ -254,6 +254,9 @@ def test_what_does_not_belong_together_is_refused(made: Path, photos: Path, tmp_
         make(photos, tmp_path / "full", count=1)
     with pytest.raises(UsageError, match="not a folder of photographs"):
         make(tmp_path / "nowhere", tmp_path / "out", count=1)
+    shutil.copy(photos / "cat.png", os.fsencode(tmp_path / "more") + b"/\xff.png")
+    with pytest.raises(DataError, match="is not UTF-8; rename"):
+        make(tmp_path / "more", tmp_path / "out", count=1)
     (tmp_path / "one").mkdir()
     shutil.copy(photos / "cat.png", tmp_path / "one")
     with pytest.raises(DataError, match="1 pictures; pairs need at least two"):

@@ -31,12 +31,14 @@ class Photographs:
     """
 
     def __init__(self, root: Path) -> None:
-        """Raises DataError where there are fewer than two pictures, or annotations of none of them."""
+        """Raises DataError where there are fewer than two pictures, annotations of none, or names not UTF-8."""
         paths = list_images(root)
         if len(paths) < 2:
             raise DataError(f"{root}: {len(paths)} pictures; pairs need at least two photographs")
         self.root = root
         self.names = [sample_id(path, root) for path in paths]
+        if foreign := [name for name in self.names if any("\ud800" <= letter <= "\udfff" for letter in name)]:
+            raise DataError(f"{root}: the file name {foreign[0]!r} is not UTF-8; rename the file")
         self._annotations = find_annotations(root)
         known = {name: found for path in self._annotations for name, found in read_instances(path).items()}
         self._instances = {name: known[Path(name).name] for name in self.names if Path(name).name in known}
@@ -50,7 +52,7 @@ class Photographs:
         """sha256 over names and sizes in bytes of pictures and annotations: other photographs make other pairs."""
         paths = [*((name, self.root / name) for name in self.names), *((path.name, path) for path in self._annotations)]
         lines = [f"{name}\0{path.stat().st_size}\n" for name, path in paths]
-        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def _read(self, name: str) -> Pixels | None:
         """uint8 (SIZE, SIZE, 3), its aspect not kept, as in the paper; None where it cannot be read."""
