@@ -20,6 +20,11 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imdl_bench"
 
 
+def file_name(text: str) -> str:
+    """Any text as part of a file's name: letters, digits and ``@._-`` stay, the rest becomes ``_``."""
+    return "".join(letter if letter.isalnum() or letter in "@._-" else "_" for letter in text)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either whole or not there, also when killed half way."""
     path.parent.mkdir(parents=True, exist_ok=True)

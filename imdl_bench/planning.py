@@ -9,6 +9,7 @@ from typing import Any
 
 import imdl_bench
 from imdl_bench import catalog, records
+from imdl_bench.cache import file_name
 from imdl_bench.cards import RECORDED, DataLine, ModelCard, Protocol
 from imdl_bench.contamination import contamination
 from imdl_bench.dataset import Dataset, load_dataset
@@ -323,8 +324,8 @@ def _plan_cell(
     )
     # Without the name of a file, so that its copies lead to the same folder.
     name = f"{spec.model}@{weights.label.rpartition('#')[2]}" if weights else spec.model
-    place = options.out / "runs" / protocol.name / _file_name(name)
-    folder = place / f"{line.dataset}-{_file_name(line.split)}-{key.hash}"
+    place = options.out / "runs" / protocol.name / file_name(name)
+    folder = place / f"{line.dataset}-{file_name(line.split)}-{key.hash}"
     about = {"key": asdict(key), "n_samples": len(samples), "distortions": list(distortions)}
     about |= {"protocol": protocol.model_dump(mode="json"), "environment": records.environment()}
     about["library"] = imdl_bench.__version__
@@ -362,7 +363,3 @@ def data_root(dataset: str, data: Path | str | Mapping[str, Path] | None) -> Pat
             if inside.is_dir() and inside.name.lower() == dataset:
                 return inside
     return folder
-
-
-def _file_name(text: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "@._-" else "_" for letter in text)

@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdl_bench import catalog, records
+from imdl_bench.cache import file_name
 from imdl_bench.cards import RECORDED
 from imdl_bench.dataset import Dataset
 from imdl_bench.distortions import NONE
@@ -118,7 +119,7 @@ def read_folder(text: str) -> Folder:
     files, linked = _list_files(root)
     if not any(name.endswith((*SUFFIXES, SCORES)) for name in files):
         raise UsageError(f"{text}: holds neither masks ({', '.join(SUFFIXES)}) nor {SCORES}{_not_followed(linked)}")
-    name = "".join(letter if letter.isalnum() or letter in "@._-" else "_" for letter in given.name or root.name)
+    name = file_name(given.name or root.name)
     return Folder(root, f"{RECORDED}:{name}", files, tuple(linked))
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from imdl_bench.cache import cache_dir, download_file
+from imdl_bench.cache import cache_dir, download_file, file_name
 from imdl_bench.cards import UNTRAINED, ModelCard, WeightsCard
 from imdl_bench.errors import DataError, UsageError, nearest
 
@@ -205,7 +205,7 @@ def _own_file(card: ModelCard, path: Path) -> Weights:
         raise DataError(f"{path}: its metadata are damaged: trained_on is {about['trained_on']!r}, no list of names")
     identity = _identity([path])
     untrained = about.get("untrained") == "true"
-    stem = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in path.stem)
+    stem = file_name(path.stem).replace("@", "_")
     name = UNTRAINED if untrained else "own" if stem == UNTRAINED else stem
     return Weights(
         *(card.name, f"{name}#{identity[:8]}", "own", identity, (path,)),
