@@ -15,10 +15,12 @@ from imdl_bench.commands.check import add_check
 from imdl_bench.commands.compare import add_compare
 from imdl_bench.commands.leaderboard import add_leaderboard
 from imdl_bench.commands.options import DONE, INTERRUPTED, WRONG
+from imdl_bench.commands.plot import add_plot
 from imdl_bench.commands.predict import add_predict
 from imdl_bench.commands.published import add_published
 from imdl_bench.commands.report import add_report
 from imdl_bench.commands.run import add_run
+from imdl_bench.commands.sweep import add_sweep
 from imdl_bench.commands.synth import add_synth
 from imdl_bench.commands.weights import add_weights
 from imdl_bench.errors import ImdlBenchError
@@ -56,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(add_list, add_show, add_check, add_predict),
-        *(add_run, add_leaderboard, add_compare, add_report, add_published, add_synth, add_weights),
+        *(add_run, add_sweep, add_leaderboard, add_compare, add_report, add_plot),
+        *(add_published, add_synth, add_weights),
     ):
         add(commands)
     return parser

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imdl_bench import catalog
+from imdl_bench.cards import Protocol
 from imdl_bench.commands.options import (
     DONE,
     FAILURES,
@@ -20,6 +22,9 @@ from imdl_bench.commands.options import (
 )
 from imdl_bench.errors import UsageError, nearest
 
+if TYPE_CHECKING:
+    from imdl_bench.benchmark import RunResult
+
 
 def add_run(commands: Commands) -> None:
     command = commands.add_parser("run", help="score models under a protocol", description=(
@@ -28,6 +33,12 @@ def add_run(commands: Commands) -> None:
         "record) with rows.csv and rows.parquet (one image per line), and prints the table. A stopped run goes on when "
         "the same command is given again; a finished one is returned at once. Images that cannot be scored are "
         "recorded with their reason, and the exit code is 1."))  # fmt: skip
+    add_run_options(command)
+    command.set_defaults(command=_run)
+
+
+def add_run_options(command: argparse.ArgumentParser) -> None:
+    """What is run, where it goes and how it is done."""
     command.add_argument("protocol", metavar="PROTOCOL", help="a name from `list protocols`, or a YAML file")
     command.add_argument("--model", metavar="MODEL", action="append", default=[], help=SCORED_HELP)
     command.add_argument("--data", metavar="[NAME=]DIR", action="append", default=[],
@@ -43,30 +54,41 @@ def add_run(commands: Commands) -> None:
     command.add_argument("--seed", metavar="N", type=seed, default=0, help="of the bootstrap and of random weights")
     command.add_argument("--timing", action="store_true", help="fill the seconds in the CSV files (they then differ from run to run)")  # fmt: skip  # noqa: E501
     command.add_argument("--quiet", action="store_true", help="no progress bar")
-    command.set_defaults(
-        command=_run,
-        on_interrupt="What is scored is kept; give the same command again to go on from there.",
-    )
+    command.set_defaults(on_interrupt="What is scored is kept; give the same command again to go on from there.")
 
 
 def _run(options: argparse.Namespace) -> int:
+    return show_result(run_protocol(chosen_protocol(options), options))
+
+
+def chosen_protocol(options: argparse.Namespace) -> Protocol:
+    """The protocol, or the part of it that ``--dataset`` names."""
+    protocol = catalog.load_protocol(options.protocol)
+    if not options.dataset:
+        return protocol
+    chosen = [line for line in protocol.data if line.dataset in options.dataset]
+    known = [line.dataset for line in protocol.data]
+    for name in options.dataset:
+        if name not in known:
+            raise UsageError(f"{protocol.name} has no data set {name!r}{nearest(name, known)}")
+    return protocol.model_copy(update={"data": chosen})
+
+
+def run_protocol(protocol: Protocol, options: argparse.Namespace) -> RunResult:
+    """Run it as the options of :func:`add_run_options` say."""
     from imdl_bench.benchmark import run
 
-    protocol = catalog.load_protocol(options.protocol)
-    if options.dataset:
-        chosen = [line for line in protocol.data if line.dataset in options.dataset]
-        known = [line.dataset for line in protocol.data]
-        for name in options.dataset:
-            if name not in known:
-                raise UsageError(f"{protocol.name} has no data set {name!r}{nearest(name, known)}")
-        protocol = protocol.model_copy(update={"data": chosen})
-    result = run(
+    return run(
         protocol, options.model, data_folders(options.data),
         out=options.out, limit=options.limit, device=options.device, precision=options.precision,
         accept_licence=options.accept_licence, batch_size=options.batch_size,
         workers=options.workers, seed=options.seed, split_files=named_paths(options.split_file, "--split-file"),
         timing=options.timing, progress=not options.quiet,
     )  # fmt: skip
+
+
+def show_result(result: RunResult) -> int:
+    """Print the table and where the numbers lie; the exit code."""
     print(result)
     if result.n_new == 0:
         print("nothing to do: this run was already finished")

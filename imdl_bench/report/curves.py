@@ -136,8 +136,9 @@ def _has_both(curve: Curve) -> bool:
 def _draw(axes: Axes, curves: Sequence[ScoreCurve], points: Sequence[Points], metric: Metric) -> list[Any]:
     handles = []
     for place, (each, line) in enumerate(zip(curves, points, strict=True)):
+        along = line.mean(axis=1) if metric.stat == "auc" else line[:, 0]
         label = f"{each.entrant.label}, {metric.stat.upper()} {float(value_of(metric, each.curve)):.3f}"
-        handles += axes.plot(*line.T, label=label, **line_of(each.entrant.look, place))
+        handles += axes.plot(*line.T, label=label, **line_of(each.entrant.look, place, along))
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     return handles
 

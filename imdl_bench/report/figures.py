@@ -17,7 +17,7 @@ from imdl_bench.report.style import house_style
 from imdl_bench.report.thresholds import f1_threshold
 from imdl_bench.runs import Run
 
-__all__ = ["KINDS", "Plot", "plots", "save", "to_svg"]
+__all__ = ["KINDS", "NEEDS", "Plot", "figure_suffix", "plots", "save", "to_svg"]
 
 KINDS: dict[str, str] = {
     "robustness": "a metric over levels of distortion, with 95 % intervals",
@@ -27,6 +27,15 @@ KINDS: dict[str, str] = {
     "scores": "image scores of forged and of pristine images",
     "area": "F1 of each image against its share of forged pixels",
     "file-size": "F1 of each image against the size of its file",
+}
+NEEDS: dict[str, str] = {
+    "robustness": "levels of distortion in the protocol",
+    "roc": "a pooled ranking metric in the protocol, or scores of forged and pristine images",
+    "precision-recall": "a pooled ranking metric in the protocol, or scores of forged and pristine images",
+    "f1-threshold": "a pooled ranking metric, or one at a best or equal-error threshold of the set, in the protocol",
+    "scores": "scores of images, or masks",
+    "area": "a per-image pixel metric in the protocol",
+    "file-size": "a per-image pixel metric in the protocol",
 }
 _OF_SCORES: dict[str, Callable[[Board], list[Plot]]] = {
     "roc": roc,
@@ -51,7 +60,7 @@ def plots(kind: str, runs: Sequence[Run], *, metric: str | None = None) -> list[
         metric: a name from the runs' protocols, for ``robustness``, ``area`` and ``file-size``; each has a default.
 
     Returns:
-        Empty where the runs hold nothing for this kind: no levels, no pooled scores, no pristine images.
+        Empty where the runs hold nothing for this kind, see :data:`NEEDS`.
 
     Raises:
         UsageError: no such kind, or a metric that no run has or that this kind has no use for.
@@ -75,14 +84,20 @@ def save(plot: Plot, path: Path) -> None:
     Raises:
         UsageError: another suffix.
     """
-    kind = path.suffix.lower()
-    if kind not in _NO_DATE:
-        raise UsageError(f"{path}: figures are written as {', '.join(_NO_DATE)}; name one of these suffixes")
+    kind = figure_suffix(path)
     with house_style():
         buffer = io.BytesIO()
         colour = "white" if kind == ".png" else "none"
         plot.figure.savefig(buffer, format=kind[1:], dpi=300, metadata=_NO_DATE[kind], facecolor=colour)
     write_atomically(path, buffer.getvalue())
+
+
+def figure_suffix(path: Path) -> str:
+    """The suffix of a figure's file, in lower case. Raises UsageError for one that :func:`save` does not write."""
+    kind = path.suffix.lower()
+    if kind not in _NO_DATE:
+        raise UsageError(f"{path}: figures are written as {', '.join(_NO_DATE)}; end the name with one of these")
+    return kind
 
 
 def to_svg(plot: Plot) -> str:
@@ -116,6 +131,7 @@ def _for_html(root: ElementTree.Element, plot: Plot) -> ElementTree.Element:
 
 def _named(root: ElementTree.Element, plot: Plot) -> ElementTree.Element:
     """With title and description for readers who cannot see it."""
+    root.set("xmlns", "http://www.w3.org/2000/svg")
     root.set("role", "img")
     root.set("aria-labelledby", f"{plot.key}-title {plot.key}-desc")
     root.set("stroke-linejoin", "round")

@@ -90,14 +90,15 @@ def boards(runs: Sequence[Run]) -> list[Board]:
         for place, group in groups.items()
     }
     known = sorted({name for labels in names.values() for name in labels.values()})
-    looks = {name: _look(place) for place, name in enumerate(known)}
+    looks = {name: look_of(place) for place, name in enumerate(known)}
     return [
         Board(*place, tuple(Entrant(r, label := names[place][r.key.hash], looks[label]) for r in groups[place]))
         for place in sorted(groups)
     ]
 
 
-def _look(place: int) -> Look:
+def look_of(place: int) -> Look:
+    """How the model at this place is drawn; 70 places differ, the first ten also without colour."""
     return Look(*(choice[place % len(choice)] for choice in (_COLOURS, _MARKERS, _DASHES)))
 
 

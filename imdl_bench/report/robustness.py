@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,8 @@ import numpy as np
 from imdl_bench.distortions import NONE
 from imdl_bench.leaderboard import Line, lines_of
 from imdl_bench.metrics.names import Metric
-from imdl_bench.published import match
 from imdl_bench.report.plot import INK, PAGE, Board, Entrant, Plot, counted, number
 from imdl_bench.report.style import finish, hollow, house_style, new_figure, solid
-from imdl_bench.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,11 +43,19 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """One model's numbers and those of papers, by level."""
+    """One model's numbers of one metric by level."""
 
     entrant: Entrant
     lines: dict[str, Line]
-    published: dict[str, list[float]]
+
+    @property
+    def published(self) -> dict[str, float]:
+        """What papers print beside them, by level; suspect numbers never."""
+        return {
+            level: line.published
+            for level, line in self.lines.items()
+            if not line.published_suspect and not math.isnan(line.published)
+        }
 
 
 def robustness(
@@ -60,10 +66,10 @@ def robustness(
     name = metric or default_metric(board.entrants[0].run.metrics).name
     series = []
     for entrant in board.entrants:
-        known = lines[entrant.run.key.hash] if lines else lines_of(entrant.run)
+        known = lines[entrant.run.key.hash] if lines is not None else lines_of(entrant.run)
         at = {line.distortion: line for line in known if line.metric == name and not math.isnan(line.value)}
         if at:
-            series.append(_Series(entrant, at, _published(entrant.run, at.values())))
+            series.append(_Series(entrant, at))
     if not families or not series:
         return []
     with house_style():
@@ -126,19 +132,6 @@ def _title(level: str, varied: int) -> str:
     return left.replace("(, ", "(").replace("()", "")
 
 
-def _published(run: Run, lines: Iterable[Line]) -> dict[str, list[float]]:
-    """Numbers of papers by level; suspect ones never, of the protocol's own table alone where it names one."""
-    table = run.meta["protocol"].get("published")
-    found: dict[str, list[float]] = {}
-    for line in lines:
-        rule = line.score_rule or "model"
-        for each in match(line.model, line.dataset, line.split, line.distortion, line.metric, score_rule=rule):
-            wanted = table is None or (each.number.paper, each.number.table) == (table["paper"], table["table"])
-            if wanted and not each.number.suspect:
-                found.setdefault(line.distortion, []).append(each.number.fraction)
-    return found
-
-
 def _draw(axes: Axes, family: Family, series: _Series, shift: float) -> None:
     """One model in one panel. Single levels stand side by side, so that their intervals can be told apart."""
     look = series.entrant.look
@@ -153,9 +146,8 @@ def _draw(axes: Axes, family: Family, series: _Series, shift: float) -> None:
     else:
         axes.fill_between(x, low, high, color=look.colour, alpha=0.15, linewidth=0)
     axes.plot(x, value, **solid(look) | ({"linestyle": "none"} if alone else {}))
-    for place, (_, _, level) in zip(x, shown, strict=True):
-        for printed in series.published.get(level, ()):
-            axes.plot(place, printed, clip_on=False, zorder=3, **hollow(look))
+    printed = [series.published.get(level, math.nan) for *_, level in shown]
+    axes.plot(x, printed, clip_on=False, zorder=3, **hollow(look))
 
 
 def _places(family: Family) -> dict[str, float]:
@@ -197,7 +189,7 @@ def _rows(series: _Series) -> list[tuple[str, ...]]:
             *(series.entrant.label, level),
             *map(number, (line.value, line.ci_low, line.ci_high)),
             str(line.n),
-            "; ".join(map(number, series.published.get(level, ()))),
+            number(series.published.get(level, math.nan)),
         )
         for level, line in series.lines.items()
     ]

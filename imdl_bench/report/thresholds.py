@@ -50,7 +50,7 @@ def f1_threshold(board: Board) -> list[Plot]:
     caption = (
         f"F1 of the forged class over the pixels of all images together, without distortion, at each threshold "
         f"({counted([each.n for each in curves])}). EER: equal error rate. "
-        "The best threshold knows the truth. Marks at 0 and 1 stand at the ends of the axis."
+        "The best threshold knows the truth. Marks closer to 0 or 1 than the axis goes stand at its ends."
     )
     head = ("model", "threshold", "F1", "mark")
     return [Plot(board.key("f1-threshold"), f"F1 and threshold, {board.title}", caption, head, tuple(rows), figure)]
@@ -87,7 +87,8 @@ def _f1_of(curve: Curve) -> tuple[Points, Points]:
 
 def _limits(curves: list[Curve], marks: list[dict[str, Points]]) -> tuple[float, float]:
     """Powers of ten from 0 and from 1 between which F1 moves and all marks lie."""
-    inside = [0.01, 0.99, *(float(point[0]) for marked in marks for point in marked.values() if 0 < point[0] < 1)]
+    places = [float(point[0]) for marked in marks for point in marked.values()]
+    inside = [0.01, 0.99, *(place for place in places if NEAREST < place < 1 - NEAREST)]
     for curve in curves:
         threshold, value = (part[curve.thresholds[::-1] > NEAREST] for part in _f1_of(curve))
         inside += threshold[np.abs(value - value[0]) > SEEN][:1].tolist()
