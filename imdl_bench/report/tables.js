@@ -75,7 +75,7 @@ function pagedTable(section, pageSize, noun) {
 
   return {
     show(given) { rows = given; filter(); },
-    onePage(all) { size = all ? Infinity : pageSize; draw(); },
+    onePage(all) { size = all ? Number.MAX_SAFE_INTEGER : pageSize; draw(); },
   };
 }
 
