@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -76,23 +76,27 @@ def test_a_mask_of_ones_and_zeros_stays_in_range() -> None:
 
 
 @given(height=SIDES, width=SIDES, before=SCALES, fraction=st.floats(0.05, 1), after=SCALES, n=st.integers(0, 99))
+@example(height=15, width=56, before=0.5, fraction=0.375, after=0.78, n=0)
 @settings(max_examples=80, deadline=None)
 def test_chains_of_resizes_and_crops_keep_coordinates(
     height: int, width: int, before: float, fraction: float, after: float, n: int
 ) -> None:
     """Where a pixel's own coordinates are the mask, mapping back gives each pixel of the truth its coordinates."""
     steps = [{"resize": {"scale": before}}, {"crop": {"fraction": fraction}}, {"resize": {"scale": after}}]
-    distorted = distort({"chain": steps}, coordinates(height, width), str(n))
+    fine = 255 // max(height, width)  # grey levels for a pixel's step, so that their roundings matter less
+    distorted = distort({"chain": steps}, coordinates(height, width) * np.uint8(fine), str(n))
     lines = left(distorted, height, width)
     assert distorted.move_truth(np.ones((height, width), bool)).all()
     for axis, (kept, side) in enumerate(zip(lines, (height, width), strict=True)):
         np.testing.assert_array_equal(kept, np.arange(kept[0], kept[-1] + 1))
-        found = distorted.map_back(distorted.image[..., axis].astype(np.float32)).mean(1 - axis)
-        # Two roundings to grey levels. Beyond the outermost distorted centres a mask goes on as it is.
-        inner = (kept > found.min()) & (kept < found.max())
-        assert np.abs(found - kept)[inner].max(initial=0) <= 1.1
-        step = side / max(1, min(side, round(side * before * min(1, after))))
-        assert np.abs(found - kept).max() <= 1.1 + max(step, 1)
+        found = distorted.map_back(distorted.image[..., axis].astype(np.float32)).mean(1 - axis) / fine
+        # OpenCV's resizing of 8 bits may be off by a grey level, twice. At borders an image or a mask goes on as it is.
+        line = (distorted.rows, distorted.columns)[axis]
+        step = max(1, side / max(1, min(side, round(side * before * min(1, after)))))
+        first, last = (np.array([0.5, line.size - 0.5]) - line.offset) / line.scale - 0.5
+        inner = (kept >= first + step) & (kept <= last - step)
+        assert np.abs(found - kept)[inner].max(initial=0) <= 2 / fine
+        assert np.abs(found - kept).max() <= 2 / fine + step
 
 
 def test_a_crop_of_a_resized_image_keeps_the_pixels_with_their_centres_in_it() -> None:
