@@ -25,9 +25,10 @@ from imdl_bench.errors import DataError, UsageError
 from imdl_bench.leaderboard import Line, lines_of
 from imdl_bench.report import write_report
 from imdl_bench.report.folders import without_folders
-from imdl_bench.report.pictures import find_photographs, outline
+from imdl_bench.report.pictures import find_photographs, outline, stretch
 from imdl_bench.report.same_images import same_images
 from imdl_bench.runs import Run, find_runs, read_runs
+from imdl_bench.thumbnails import mask_thumbnail
 
 NASTY = (
     "</script><script>alert(1)</script>",
@@ -329,6 +330,16 @@ def test_an_outline_follows_the_edge_of_the_truth() -> None:
     numbers = [tuple(map(int, point.split())) for point in re.split("[MLZ]", outline(truth)) if point]
     assert set(numbers) == {(30, 10), (50, 10), (50, 20), (30, 20)}
     assert outline(np.zeros((4, 4), bool)) == ""
+
+
+TINTS = [(1.0, 0.5, 1.0), (0.5, 0.2, 2.0), (0.25, 0.25, 4.0), (0.01, 0.01, 12.0), (0.0, 0.0, 1.0)]
+
+
+@pytest.mark.parametrize(("top", "rest", "factor"), TINTS)
+def test_tints_reach_the_masks_own_top_but_show_no_rounding(top: float, rest: float, factor: float) -> None:
+    mask = np.full((64, 64), rest, np.float32)
+    mask[:32] = top
+    assert stretch(mask_thumbnail(mask)) == pytest.approx(factor, rel=0.05)
 
 
 def test_unfinished_runs_are_named_and_set_the_exit_code(

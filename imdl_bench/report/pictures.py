@@ -23,6 +23,7 @@ from imdl_bench.types import DONOR, Image, Sample
 PHOTO_SIDE = 960  # pixels of the longer side: the page enlarges the same file that it shows small
 TRUTH_SIDE = 480
 OUTLINE_STEP = 0.75  # pixels of the small truth that an outline may stray
+MOST_STRETCH = 12.0  # beyond it a tint would show how a kept mask was rounded to 8 bits and compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +100,14 @@ def stretch(mask: bytes) -> float:
     """By how much a small mask's values are multiplied before they tint a photograph.
 
     As in :func:`imdl_bench.predict.overlay`: full tint is the greatest value; of a map that stays below 0.5 the 99.5 %
-    quantile, so that a few bright pixels do not hide the rest.
+    quantile, so that a few bright pixels do not hide the rest. At most 12: kept masks have 8 bits.
     """
     import cv2
 
     values = np.asarray(cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE)) / 255
     top = float(values.max())
     scale = top if top >= 0.5 else float(np.quantile(values, 0.995)) or top
-    return float(f"{1 / scale:.2g}") if scale else 1.0
+    return min(float(f"{1 / scale:.2g}"), MOST_STRETCH) if scale else 1.0
 
 
 def _line(run: Run) -> DataLine:
