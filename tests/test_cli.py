@@ -54,6 +54,8 @@ def test_help_says_what_is_written(cli: Cli, command: str) -> None:
         (["run", "standard", "--dataset", "colombia"], "did you mean 'columbia'"),
         (["run", "missing.yaml"], "missing.yaml"),
         (["leaderboard", "nowhere"], "no run here"),
+        (["report", "nowhere"], "no run here"),
+        (["report", "nowhere", "--gallery", "-1"], "whole number from 0 up"),
         (["predict", "nothing", "a.jpg", "--out", "x"], "no model 'nothing'"),
         (["check", "columbia"], "--data DIR"),
         (["frobnicate"], "invalid choice"),

@@ -42,7 +42,7 @@ def _failures(group: SameImages, sample: str) -> tuple[str, str]:
     rows: list[tuple[str, Row]] = [
         (label, row) for label, row in zip(group.labels, group.rows[sample], strict=True) if row is not None
     ]
-    root = str(group.runs[0].meta.get("root", ""))
+    root = str(group.runs[0].meta["root"])
     reasons = {label: without_folders(row.reason or "", root) for label, row in rows if row.status == "failed"}
     if not reasons:
         return "ok", ""

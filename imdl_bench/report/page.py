@@ -56,7 +56,8 @@ def write_report(places: Iterable[Path | str], out: Path | str, *, gallery: int 
     """
     if gallery < 0:
         raise UsageError(f"a gallery of {gallery} images: give a whole number from 0 up")
-    found, left_out = read_runs(find_runs(Path(place).expanduser() for place in places))
+    where = [Path(place).expanduser() for place in places]
+    found, left_out = read_runs(find_runs(where))
     runs, lines = [], list[Line]()
     for run in sorted(found, key=_order):
         try:
@@ -67,10 +68,18 @@ def write_report(places: Iterable[Path | str], out: Path | str, *, gallery: int 
             runs.append(run)
     if not runs:
         raise DataError(f"no finished run to report: {'; '.join(left_out)}")
-    content = _page(runs, in_order(lines), left_out, gallery).encode(errors="backslashreplace")
+    told = [_below(reason, where) for reason in left_out]
+    content = _page(runs, in_order(lines), told, gallery).encode(errors="backslashreplace")
     path = Path(out).expanduser()
     write_atomically(path, content)
     return Report(path, len(content), len(runs), tuple(left_out))
+
+
+def _below(text: str, places: Sequence[Path]) -> str:
+    """``text`` with paths from the folders that were given on; what lies above them is the writer's own."""
+    for place in places:
+        text = without_folders(text, str(place))
+    return text
 
 
 def _order(run: Run) -> tuple[Any, ...]:
@@ -99,7 +108,7 @@ def _page(runs: Sequence[Run], lines: Sequence[Line], left_out: Sequence[str], g
         title=_title(runs),
         dagger=DAGGER,
         about=_about(runs),
-        left_out=[without_folders(reason) for reason in left_out],
+        left_out=left_out,
         leaderboard=make_leaderboard(lines),
         comparison=compared(runs),
         figures=_figures(runs),

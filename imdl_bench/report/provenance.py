@@ -30,7 +30,7 @@ class Provenance:
 
 def provenance(run: Run, label: str) -> Provenance:
     """All that was recorded about a run, without a folder of the machine it ran on."""
-    key, root = run.key, str(run.meta.get("root", ""))
+    key, root = run.key, str(run.meta["root"])
     protocol = run.meta["protocol"]
     notes = [protocol.get("notes", ""), *run.meta["remarks"], run.meta.get("contamination", "")]
     return Provenance(
