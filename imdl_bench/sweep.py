@@ -8,12 +8,13 @@ from pathlib import Path
 
 from imdl_bench import catalog
 from imdl_bench.benchmark import RunResult
+from imdl_bench.cache import file_name
 from imdl_bench.cards import Protocol
 from imdl_bench.distortions import parse_distortions
 from imdl_bench.errors import UsageError, nearest
 from imdl_bench.leaderboard import lines_of
 from imdl_bench.report.figures import save
-from imdl_bench.report.plot import Board, boards, file_safe
+from imdl_bench.report.plot import Board, boards
 from imdl_bench.report.robustness import robustness
 from imdl_bench.runs import Run, find_runs, read_run, read_runs
 
@@ -56,7 +57,7 @@ def draw_sweep(result: RunResult, out: Path | str) -> SweepFigures:
     for board in shown:
         for metric in own[0].metrics:
             for plot in robustness(board, metric.name, lines):
-                stem = f"{board.protocol}-{_data_name(board, shown)}-{file_safe(metric.name)}"
+                stem = f"{board.protocol}-{_data_name(board, shown)}-{file_name(metric.name)}"
                 files += [Path(out) / "sweeps" / f"{stem}{suffix}" for suffix in SUFFIXES]
                 for path in files[-len(SUFFIXES) :]:
                     save(plot, path)
@@ -84,4 +85,4 @@ def _comparable(run: Run) -> tuple[str | int, ...]:
 def _data_name(board: Board, shown: Sequence[Board]) -> str:
     """The data set, with the split where the protocol takes several of it."""
     several = sum(other.dataset == board.dataset for other in shown) > 1
-    return f"{board.dataset}-{file_safe(board.split)}" if several else board.dataset
+    return f"{board.dataset}-{file_name(board.split)}" if several else board.dataset

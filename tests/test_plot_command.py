@@ -61,7 +61,7 @@ def test_a_sweep_decodes_each_file_once_and_draws_every_metric(
         )  # fmt: skip
     assert left.value.code == 0 and sorted(opened.values()) == [1] * 12
     printed = capsys.readouterr().out
-    names = {f"swept-edits-{metric}{suffix}" for metric in ("pixel-f1-best-per-image", "image-auc")
+    names = {f"swept-edits-{metric}{suffix}" for metric in ("pixel_f1@best_per-image", "image_auc")
              for suffix in (".png", ".svg")}  # fmt: skip
     assert {path.name for path in (out / "sweeps").iterdir()} == names
     assert all(str(out / "sweeps" / name) in printed for name in names) and "gaussian_noise(sigma=5)" in printed

@@ -77,7 +77,9 @@ class Board:
 
     def key(self, *words: str) -> str:
         """A name for files and HTML of a plot of this board."""
-        return file_safe("-".join([words[0], self.protocol, f"v{self.version}", self.dataset, self.split, *words[1:]]))
+        return _identifier(
+            "-".join([words[0], self.protocol, f"v{self.version}", self.dataset, self.split, *words[1:]])
+        )
 
 
 def boards(runs: Sequence[Run]) -> list[Board]:
@@ -102,11 +104,6 @@ def look_of(place: int) -> Look:
     return Look(*(choice[place % len(choice)] for choice in (_COLOURS, _MARKERS, _DASHES)))
 
 
-def file_safe(text: str) -> str:
-    """Lower-case letters, digits, dots and dashes only: ``pixel_f1@0.5/per-image`` is ``pixel-f1-0.5-per-image``."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
-
-
 def number(value: float, digits: int = 4) -> str:
     """For a table: fixed digits, more where the value is small, nothing where it is undefined."""
     if np.isnan(value):
@@ -123,3 +120,8 @@ def counted(numbers: Sequence[int]) -> str:
     """``n = 48`` or, where models differ, ``n = 46 to 48``."""
     least, most = min(numbers), max(numbers)
     return f"n = {most}" if least == most else f"n = {least} to {most}"
+
+
+def _identifier(text: str) -> str:
+    """Lower-case letters, digits, dots and dashes: also a name in HTML and in addresses, which ``@`` is not."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")

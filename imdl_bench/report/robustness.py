@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,14 @@ from imdl_bench.distortions import NONE
 from imdl_bench.leaderboard import Line, lines_of
 from imdl_bench.metrics.names import Metric
 from imdl_bench.report.plot import INK, PAGE, Board, Entrant, Plot, counted, number
-from imdl_bench.report.style import finish, hollow, house_style, new_figure, solid
+from imdl_bench.report.style import CHARACTER, finish, hollow, house_style, new_figure, solid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NUMBER = re.compile(r"(\w+)=(-?[0-9.]+(?:e-?[0-9]+)?)(?=[,)])")
+PANEL = 1.5  # inches: the width of a panel's axes where there are four in a row
+SIDE_BY_SIDE = 0.16  # of a panel's range: where single levels of all models stand
 NONE_AT = 0.25  # of a panel's range: how far before the first level the undistorted images stand
 
 
@@ -76,7 +79,7 @@ def robustness(
         figure, panels = new_figure(len(families), width=PAGE, height=1.7, columns=4, share="y")
         for axes, family in zip(panels, families, strict=True):
             for place, each in enumerate(series):
-                _draw(axes, family, each, shift=(place - (len(series) - 1) / 2) * 0.05)
+                _draw(axes, family, each, shift=(place / max(1, len(series) - 1) - 0.5) * SIDE_BY_SIDE)
             _label(axes, family)
         figure.supylabel(name)
         finish(figure, _handles(axes, series))
@@ -161,11 +164,15 @@ def _span(family: Family) -> float:
 
 
 def _label(axes: Axes, family: Family) -> None:
-    places, span = _places(family), _span(family)
-    start = places[NONE]
-    axes.set_xticks(list(places.values()), [NONE, *(f"{value:g}" for value in family.values)])
-    axes.set_xlim(start - 0.08 * span, family.values[-1] + 0.08 * span)
-    axes.axvline(start + NONE_AT / 2 * span, color=INK, linewidth=0.6, alpha=0.4, linestyle=(0, (1, 2)))
+    places, span = list(_places(family).values()), _span(family)
+    margin = (SIDE_BY_SIDE / 2 + 0.02 if len(places) == 2 else 0.08) * span
+    left, right = places[0] - margin, places[-1] + margin
+    words = [NONE, *(f"{value:g}" for value in family.values)]
+    apart = np.diff(places) / (right - left) * PANEL
+    needed = [CHARACTER * (len(word) + len(other) + 1) / 2 for word, other in pairwise(words)]
+    axes.set_xticks(places, words, rotation=90 if (apart < needed).any() else 0)
+    axes.set_xlim(left, right)
+    axes.axvline(places[0] + NONE_AT / 2 * span, color=INK, linewidth=0.6, alpha=0.4, linestyle=(0, (1, 2)))
     axes.set(title=fill(family.title, 30), xlabel=family.parameter)
     axes.grid(visible=False, axis="x")
 
