@@ -141,11 +141,25 @@ def _draw_scores(axes: Axes, entrant: Entrant, each: ImageScores) -> list[tuple[
     for side, (name, dashes) in SIDES.items():
         values = np.sort(each.scores[each.forged == side])
         if len(values):
-            axes.ecdf(values, color=entrant.look.colour, linestyle=dashes)
+            axes.ecdf(values, color=entrant.look.colour if side else INK, linestyle=dashes)
             share = np.arange(1, len(values) + 1) / len(values)
             rows += [(entrant.label, name, number(share[k]), number(values[k])) for k in spread(len(values), 15)]
     axes.set(title=entrant.label, xlabel=f"score ({each.rule})", ylim=(0, 1.02))
+    _score_axis(axes, each.scores)
     return rows
+
+
+def _score_axis(axes: Axes, scores: Values) -> None:
+    """Few labels in full, on an axis long enough that they differ in digits that mean something."""
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    low, high = float(scores.min()), float(scores.max())
+    margin = max(0.04 * (high - low), 0.01 * max(abs(low), abs(high)), 1e-6)
+    plain = ScalarFormatter(useOffset=False)
+    plain.set_scientific(False)
+    axes.set_xlim(low - margin, high + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(plain)
 
 
 def _draw_against(axes: Axes, entrant: Entrant, x: Values, y: Values) -> list[tuple[str, ...]]:
