@@ -172,6 +172,22 @@ def test_the_gallery_shows_photographs_truths_and_masks_best_first(runs: Path, p
         write_report([runs], runs.parent / "none.html", gallery=-1)
 
 
+def test_shelves_hold_the_best_the_middle_the_worst_and_false_alarms(runs: Path, page: str) -> None:
+    group = same_images(read_runs(find_runs([runs]))[0])[0]
+    forged = [sample for sample in group.samples if group.row(sample).forged]
+    means = dict(zip(group.samples, group.values.mean(axis=1), strict=True))
+    order = sorted(forged, key=lambda sample: -means[sample])
+    brightness = {
+        sample: -sum(row.mask_mean or 0 for row in group.rows[sample] if row)
+        for sample in group.samples
+        if sample not in forged
+    }
+    alarms = sorted(brightness, key=lambda sample: brightness[sample])
+    assert len(order) == 12
+    shown = re.findall(r'class="plate">\s*<figcaption><b><bdi>(.*?)</bdi>', page)
+    assert shown == [*order[:4], *order[4:8], *order[:-5:-1], *alarms[:4]]
+
+
 def test_photographs_are_the_ones_that_were_scored(runs: Path, page: str) -> None:
     shown = re.search(r'id="g1-1-1p" href="data:image/jpeg;base64,([^"]+)"', page)
     name = _first_plate(page)
