@@ -23,6 +23,7 @@ import imdl_bench
 from imdl_bench.cache import cache_dir
 from imdl_bench.errors import DataError, UsageError
 from imdl_bench.metrics.histogram import ScorePool
+from imdl_bench.thumbnails import KeptMask
 from imdl_bench.types import Sample
 
 SCORING_VERSION = 2
@@ -39,7 +40,7 @@ CREATE TABLE IF NOT EXISTS rows (
     metric_values BLOB, totals BLOB, coarse BLOB, PRIMARY KEY (distortion, sample)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pools (distortion TEXT PRIMARY KEY, pool BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS masks (sample TEXT PRIMARY KEY, jpeg BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS masks (sample TEXT PRIMARY KEY, jpeg BLOB NOT NULL, top REAL NOT NULL);
 """
 
 
@@ -182,7 +183,7 @@ class RunFile:
             return {key: json.loads(value) for key, value in found}
 
     def append(
-        self, rows: Iterable[Row], pools: Mapping[str, ScorePool], masks: Mapping[str, bytes] | None = None
+        self, rows: Iterable[Row], pools: Mapping[str, ScorePool], masks: Mapping[str, KeptMask] | None = None
     ) -> None:
         """Add finished rows, the pools (by distortion) that hold them and thumbnails of their masks: all or nothing."""
         with self._explained(), self._db:
@@ -201,7 +202,10 @@ class RunFile:
                 "INSERT OR REPLACE INTO pools VALUES (?, ?)",
                 [(distortion, pool.to_bytes()) for distortion, pool in pools.items()],
             )
-            self._db.executemany("INSERT OR REPLACE INTO masks VALUES (?, ?)", (masks or {}).items())
+            self._db.executemany(
+                "INSERT OR REPLACE INTO masks VALUES (?, ?, ?)",
+                [(sample, mask.jpeg, mask.top) for sample, mask in (masks or {}).items()],
+            )
 
     def done(self) -> set[tuple[str, str]]:
         """Distortion and sample id of every row."""
@@ -225,14 +229,14 @@ class RunFile:
             found = self._db.execute("SELECT pool FROM pools WHERE distortion = ?", (distortion,)).fetchone()
             return ScorePool.from_bytes(found[0]) if found else ScorePool()
 
-    def masks(self, samples: Iterable[str]) -> dict[str, bytes]:
+    def masks(self, samples: Iterable[str]) -> dict[str, KeptMask]:
         """Thumbnails of the masks of the given samples, as far as they were kept."""
         with self._explained():
             found = {
-                sample: self._db.execute("SELECT jpeg FROM masks WHERE sample = ?", (sample,)).fetchone()
+                sample: self._db.execute("SELECT jpeg, top FROM masks WHERE sample = ?", (sample,)).fetchone()
                 for sample in samples
             }
-        return {sample: row[0] for sample, row in found.items() if row}
+        return {sample: KeptMask(*row) for sample, row in found.items() if row}
 
 
 @contextmanager

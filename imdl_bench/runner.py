@@ -30,7 +30,7 @@ from imdl_bench.metrics.pixel import PixelScores, score_pixels
 from imdl_bench.planning import Cell, Options, Plan, Progress
 from imdl_bench.predictions import Recorded
 from imdl_bench.records import Row, RunFile
-from imdl_bench.thumbnails import mask_thumbnail
+from imdl_bench.thumbnails import KeptMask, mask_thumbnail
 from imdl_bench.types import DONOR, Image, Prediction, Sample
 
 COMMIT_SECONDS = 1.0
@@ -65,7 +65,7 @@ class Scored:
     distortion: str
     rows: list[Row]
     pixels: list[PixelScores]
-    masks: dict[str, bytes]
+    masks: dict[str, KeptMask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Writer:
         self._progress = progress
         self._pools: dict[str, ScorePool] = {}
         self._rows: list[Row] = []
-        self._masks: dict[str, bytes] = {}
+        self._masks: dict[str, KeptMask] = {}
         self._futures: deque[tuple[Future[Scored], int]] = deque()
         self._waiting_pixels = 0
         self._committed = time.monotonic()
@@ -311,7 +311,7 @@ def _score(
     return Scored(decoded.distortion, rows, pixels, _clean_masks(decoded, prediction))
 
 
-def _clean_masks(decoded: Decoded, prediction: Prediction) -> dict[str, bytes]:
+def _clean_masks(decoded: Decoded, prediction: Prediction) -> dict[str, KeptMask]:
     if decoded.distortion != NONE:
         return {}
     masks = {decoded.sample.id: prediction.mask, decoded.sample.id + DONOR: prediction.donor_mask}

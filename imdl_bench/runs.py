@@ -17,6 +17,7 @@ from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.metrics.pixel import needs_histogram
 from imdl_bench.metrics.summary import ScoredRows
 from imdl_bench.records import Row, RunFile, RunKey
+from imdl_bench.thumbnails import KeptMask
 from imdl_bench.types import DONOR
 from imdl_bench.weights import is_untrained
 
@@ -66,8 +67,8 @@ class Run:
             raise DataError(f"{self.path}: pooled scores and rows disagree; delete the run and make it again")
         return scored
 
-    def masks(self, samples: Iterable[str]) -> dict[str, bytes]:
-        """Thumbnails of masks without distortion, JPEG in grey, by sample (second images of pairs by their key)."""
+    def masks(self, samples: Iterable[str]) -> dict[str, KeptMask]:
+        """Thumbnails of masks without distortion, by sample (second images of pairs by their key)."""
         with RunFile(self.path) as file:
             return file.masks(samples)
 

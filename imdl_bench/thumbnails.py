@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,25 @@ MASK_SIDE = 256  # pixels of the longer side of a kept mask
 JPEG_QUALITY = 85
 
 
-def mask_thumbnail(mask: NDArray[np.float32]) -> bytes:
-    """A mask float32 (H, W) in [0, 1] as grey JPEG, 255 = forged, at most 256 pixels a side, averaged over areas."""
-    return _jpeg(np.rint(_smaller(mask, MASK_SIDE) * 255).astype(np.uint8))
+@dataclass(frozen=True, slots=True)
+class KeptMask:
+    """A small mask as grey JPEG, in which 255 stands for ``top``: faint maps keep their shades."""
+
+    jpeg: bytes
+    top: float
+
+    def values(self) -> NDArray[np.float64]:
+        """The mask float64 (h, w) in [0, 1], within what 8 bits and JPEG leave of it."""
+        import cv2
+
+        return np.asarray(cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)) * (self.top / 255)
+
+
+def mask_thumbnail(mask: NDArray[np.float32]) -> KeptMask:
+    """A mask float32 (H, W) in [0, 1], at most 256 pixels a side, averaged over areas."""
+    small = _smaller(mask, MASK_SIDE)
+    top = float(small.max())
+    return KeptMask(_jpeg(np.rint(small * (255 / top)).astype(np.uint8) if top else small.astype(np.uint8)), top)
 
 
 def photo_thumbnail(image: NDArray[np.uint8], side: int) -> bytes:

@@ -348,11 +348,11 @@ def test_an_outline_follows_the_edge_of_the_truth() -> None:
     assert outline(np.zeros((4, 4), bool)) == ""
 
 
-TINTS = [(1.0, 0.5, 1.0), (0.5, 0.2, 2.0), (0.25, 0.25, 4.0), (0.01, 0.01, 12.0), (0.0, 0.0, 1.0)]
+TINTS = [(1.0, 0.5, 1.0), (0.5, 0.2, 2.0), (0.25, 0.25, 4.0), (0.01, 0.01, 100.0), (3e-6, 3e-6, 3.3e5), (0.0, 0.0, 1.0)]
 
 
 @pytest.mark.parametrize(("top", "rest", "factor"), TINTS)
-def test_tints_reach_the_masks_own_top_but_show_no_rounding(top: float, rest: float, factor: float) -> None:
+def test_tints_reach_the_masks_own_top_however_faint(top: float, rest: float, factor: float) -> None:
     mask = np.full((64, 64), rest, np.float32)
     mask[:32] = top
     assert stretch(mask_thumbnail(mask)) == pytest.approx(factor, rel=0.05)

@@ -12,17 +12,25 @@ from imdl_bench.distortions import NONE
 from imdl_bench.records import Row, default_workers
 from imdl_bench.report.pictures import Photographs, Picture, data_address, find_photographs, read_picture, stretch
 from imdl_bench.report.same_images import SameImages
+from imdl_bench.thumbnails import KeptMask
 from imdl_bench.types import DONOR
 
 
 @dataclass(frozen=True, slots=True)
 class ModelMask:
-    """What one model made of an image; ``mask`` is empty where none was kept."""
+    """What one model made of an image.
+
+    Attributes:
+        mask: the kept mask as a data address, empty where there is none.
+        top: what white in it stands for.
+        stretch: by how much its values are multiplied before they tint the photograph.
+    """
 
     label: str
     value: str
-    mask: str
-    stretch: float
+    mask: str = ""
+    top: float = 1.0
+    stretch: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +61,6 @@ class Gallery:
     title: str
     missing: str
     shelves: tuple[Shelf, ...]
-
-    @property
-    def tints(self) -> set[float]:
-        """The factors by which tints are stretched."""
-        return {mask.stretch for shelf in self.shelves for plate in shelf.plates for mask in plate.masks}
 
 
 def make_gallery(group: SameImages, count: int) -> Gallery | None:
@@ -122,7 +125,7 @@ def _false_alarms(group: SameImages, count: int) -> list[str]:
     return sorted(means, key=lambda sample: -means[sample])[:count]
 
 
-def _plate(group: SameImages, sample: str, photographs: Photographs, kept: Sequence[dict[str, bytes]]) -> Plate:
+def _plate(group: SameImages, sample: str, photographs: Photographs, kept: Sequence[dict[str, KeptMask]]) -> Plate:
     row = group.row(sample)
     place = group.samples.index(sample)
     masks = [
@@ -146,7 +149,7 @@ def _value(row: Row, own: Row | None, value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
-def _model_mask(label: str, value: str, mask: bytes | None) -> ModelMask:
+def _model_mask(label: str, value: str, mask: KeptMask | None) -> ModelMask:
     if mask is None:
-        return ModelMask(label, value, "", 1.0)
-    return ModelMask(label, value, data_address("jpeg", mask), stretch(mask))
+        return ModelMask(label, value)
+    return ModelMask(label, value, data_address("jpeg", mask.jpeg), mask.top, stretch(mask))

@@ -113,7 +113,6 @@ def _page(runs: Sequence[Run], lines: Sequence[Line], left_out: Sequence[str], g
         comparison=compared(runs),
         figures=_figures(runs),
         galleries=galleries,
-        tints=sorted({factor for each in galleries for factor in each.tints}),
         image_tables=[image_table(group) for group in groups],
         runs=_provenance(runs),
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),

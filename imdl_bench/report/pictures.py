@@ -17,13 +17,12 @@ from imdl_bench.errors import ImageError, ImdlBenchError
 from imdl_bench.images import read_image
 from imdl_bench.report.folders import without_folders
 from imdl_bench.runs import Run
-from imdl_bench.thumbnails import photo_thumbnail, truth_thumbnail
+from imdl_bench.thumbnails import KeptMask, photo_thumbnail, truth_thumbnail
 from imdl_bench.types import DONOR, Image, Sample
 
 PHOTO_SIDE = 960  # pixels of the longer side: the page enlarges the same file that it shows small
 TRUTH_SIDE = 480
 OUTLINE_STEP = 0.75  # pixels of the small truth that an outline may stray
-MOST_STRETCH = 12.0  # beyond it a tint would show how a kept mask was rounded to 8 bits and compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +95,16 @@ def outline(truth: NDArray[np.bool_]) -> str:
     return "".join(_closed(cv2.approxPolyDP(line, OUTLINE_STEP, True)[:, 0], width / size[0]) for line in found)
 
 
-def stretch(mask: bytes) -> float:
+def stretch(mask: KeptMask) -> float:
     """By how much a small mask's values are multiplied before they tint a photograph.
 
     As in :func:`imdl_bench.predict.overlay`: full tint is the greatest value; of a map that stays below 0.5 the 99.5 %
-    quantile, so that a few bright pixels do not hide the rest. At most 12: kept masks have 8 bits.
+    quantile, so that a few bright pixels do not hide the rest.
     """
-    import cv2
-
-    values = np.asarray(cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE)) / 255
+    values = mask.values()
     top = float(values.max())
     scale = top if top >= 0.5 else float(np.quantile(values, 0.995)) or top
-    return min(float(f"{1 / scale:.2g}"), MOST_STRETCH) if scale else 1.0
+    return float(f"{1 / scale:.2g}") if scale else 1.0
 
 
 def _line(run: Run) -> DataLine:
