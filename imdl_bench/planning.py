@@ -328,6 +328,8 @@ def _plan_cell(
     folder = place / f"{line.dataset}-{file_name(line.split)}-{key.hash}"
     about = {"key": asdict(key), "n_samples": len(samples), "distortions": list(distortions)}
     about |= {"protocol": protocol.model_dump(mode="json"), "environment": records.environment()}
+    split_file = options.split_files.get(line.dataset)
+    about |= {"limit": options.limit, "split_file": split_file.name if split_file else None}
     about["library"] = imdl_bench.__version__
     if weights is not None:
         about["weights"] = {"licence": weights.licence, "trained_on": weights.trained_on}

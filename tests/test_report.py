@@ -26,6 +26,7 @@ from imdl_bench.leaderboard import Line, lines_of
 from imdl_bench.report import write_report
 from imdl_bench.report.folders import without_folders
 from imdl_bench.report.pictures import find_photographs, outline, stretch
+from imdl_bench.report.provenance import command
 from imdl_bench.report.same_images import same_images
 from imdl_bench.runs import Run, find_runs, read_runs
 from imdl_bench.thumbnails import mask_thumbnail
@@ -261,7 +262,8 @@ def test_nothing_that_a_name_or_reason_holds_becomes_markup(with_plugin: Path, t
         paper: none
     """)  # fmt: skip
     write_text(with_plugin / "datasets/nasty/index.py", f"""
-        from imdl_bench.types import Sample
+        from imdl_bench.runs import read_run
+from imdl_bench.types import Sample
 
         def index(root):
             names = {NASTY!r}
@@ -338,6 +340,14 @@ def test_the_same_images_under_two_protocols_are_shown_once(with_plugin: Path, t
     (table,) = _data(_written(tmp_path))
     assert table["title"] == "edits v1, edits-again v1 on edits/full"
     assert [name for name, _ in table["columns"]].count("red") == 1
+
+
+def test_the_command_to_repeat_a_run_names_list_and_limit(with_plugin: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"{number:02}.png\n" for number in range(8)))
+    made = imdl_bench.run("edits", data=with_plugin / "data", out=tmp_path, split_files={"edits": names}, limit=4)
+    repeat = "imdl-bench run edits --model red --dataset edits --data edits=DIR --split-file edits=names.txt --limit 4"
+    assert command(read_run(made.runs[0])) == f"{repeat} --seed 0"
 
 
 def test_an_outline_follows_the_edge_of_the_truth() -> None:

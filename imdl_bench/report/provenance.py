@@ -51,8 +51,10 @@ def command(run: Run) -> str:
     parts = ["imdl-bench", "run", key.protocol, "--model", model, "--dataset", key.dataset]
     if not _is_built_in(key.dataset):
         parts += ["--data", f"{key.dataset}=DIR"]
-    if any(remark.startswith("limited to ") for remark in run.meta["remarks"]):
-        parts += ["--limit", str(run.meta["n_samples"])]
+    if run.meta["split_file"]:
+        parts += ["--split-file", f"{key.dataset}={run.meta['split_file']}"]
+    if run.meta["limit"]:
+        parts += ["--limit", str(run.meta["limit"])]
     parts += ["--seed", str(key.seed)]
     if key.device not in ("", "cpu"):
         parts += ["--device", key.device]
