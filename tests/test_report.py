@@ -28,7 +28,7 @@ from imdl_bench.report.folders import without_folders
 from imdl_bench.report.pictures import find_photographs, outline, stretch
 from imdl_bench.report.provenance import command
 from imdl_bench.report.same_images import same_images
-from imdl_bench.runs import Run, find_runs, read_runs
+from imdl_bench.runs import Run, find_runs, read_run, read_runs
 from imdl_bench.thumbnails import mask_thumbnail
 
 NASTY = (
@@ -262,8 +262,7 @@ def test_nothing_that_a_name_or_reason_holds_becomes_markup(with_plugin: Path, t
         paper: none
     """)  # fmt: skip
     write_text(with_plugin / "datasets/nasty/index.py", f"""
-        from imdl_bench.runs import read_run
-from imdl_bench.types import Sample
+        from imdl_bench.types import Sample
 
         def index(root):
             names = {NASTY!r}
