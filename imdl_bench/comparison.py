@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdl_bench.comparison_tables import Agreement, Compared, Comparison, Difference, Disagreement, Rank, WinRate
-from imdl_bench.distortions import NONE
 from imdl_bench.errors import UsageError, nearest
 from imdl_bench.metrics.names import Metric
 from imdl_bench.metrics.paired import paired_difference, rank_agreement, rank_spreads, win_rate
@@ -84,11 +81,9 @@ def _check_names(names: Sequence[str] | None, runs: Sequence[Run]) -> None:
 
 
 def _compared(run: Run, level: str) -> Compared:
-    """What runs must share. A seed draws the noise of a distortion: with another one the images are others."""
+    """What runs must share."""
     key = run.key
-    parts = [key.data, key.rules["score"], key.rules["pixels_of"], None if level == NONE else key.seed]
-    digits = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
-    return Compared(key.protocol, key.version, key.dataset, key.split, level, digits)
+    return Compared(key.protocol, key.version, key.dataset, key.split, level, run.data(level))
 
 
 @dataclass(frozen=True, slots=True)

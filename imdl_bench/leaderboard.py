@@ -31,6 +31,7 @@ class Line:
     device: str
     dataset: str
     split: str
+    data: str
     distortion: str
     metric: str
     value: float
@@ -94,6 +95,7 @@ def _at_level(run: Run, level: str) -> list[Line]:
     timed = [row.seconds for row in images if row.seconds is not None]
     common = {
         **{name: getattr(run.key, name) for name in KEY_COLUMNS},
+        "data": run.data(level),
         "distortion": level,
         "n_failed": sum(row.status == "failed" for row in images),
         "seconds_per_image": sum(timed) / len(timed) if timed else math.nan,

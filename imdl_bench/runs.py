@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imdl_bench.distortions import NONE
 from imdl_bench.errors import DataError, UsageError
 from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.metrics.names import Metric, parse_metric
@@ -49,6 +52,15 @@ class Run:
     def score_rule(self) -> str:
         """Where image scores come from, if a metric does not say."""
         return str(self.meta["protocol"]["score"])
+
+    def data(self, level: str) -> str:
+        """8 digits that tell other images, truths or rules of scoring apart.
+
+        A seed draws the noise of a distortion: with another one the images are others.
+        """
+        key = self.key
+        parts = [key.data, key.rules["score"], key.rules["pixels_of"], None if level == NONE else key.seed]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
     def rows(self, level: str) -> list[Row]:
         """Every row at a level of distortion, in the data set's order; second images of pairs and failures too."""

@@ -164,11 +164,11 @@ def _rows(lines: Sequence[Line], marks: Marks) -> list[list[str]]:
     """
     labels, heading = labels_of(lines), _heading(lines)
     columns = list(dict.fromkeys(map(heading, lines)))
-    best = _best(lines, heading)
+    best = {column: best_value([line for line in lines if heading(line) == column]) for column in columns}
     rows = [[marks.text(text) for text in ("model", *columns)]]
     for label in dict.fromkeys(labels[line.run] for line in lines):
         own = {heading(line): line for line in lines if labels[line.run] == label}
-        rows.append([marks.text(label), *(_cell(own.get(column), best.get(column), marks) for column in columns)])
+        rows.append([marks.text(label), *(_cell(own.get(column), best[column], marks) for column in columns)])
         if any(line.published_in for line in own.values()):
             printed = [_printed(own.get(column), marks) for column in columns]
             rows.append([marks.text(f"{label.removesuffix(DAGGER)} as published"), *printed])
@@ -178,24 +178,32 @@ def _rows(lines: Sequence[Line], marks: Marks) -> list[list[str]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _best(lines: Sequence[Line], heading: Callable[[Line], str]) -> dict[str, float]:
-    """The best value of each column, where there are two models or more to choose from."""
-    columns: dict[str, list[Line]] = {}
-    for line in lines:
-        if not math.isnan(line.value):
-            columns.setdefault(heading(line), []).append(line)
-    return {
-        name: (min if parse_metric(part[0].metric).statistic.lower_is_better else max)(line.value for line in part)
-        for name, part in columns.items()
-        if len(part) > 1
-    }
+def best_value(lines: Sequence[Line]) -> float:
+    """The best among values of one metric; nan where it would mean nothing.
+
+    Only models that have learned something and bear no dagger take part, at least two of them, on the same data: others
+    may have the better number without being better.
+    """
+    fit = [line for line in lines if not (math.isnan(line.value) or is_untrained(line.weights) or _is_marked(line))]
+    if len(fit) < 2 or len({line.data for line in fit}) > 1:
+        return math.nan
+    return (min if parse_metric(fit[0].metric).statistic.lower_is_better else max)(line.value for line in fit)
 
 
-def _cell(line: Line | None, best: float | None, marks: Marks) -> str:
+def is_best(line: Line, best: float) -> bool:
+    """Whether a line ties, to the digits that tables show, with the :func:`best_value` of those it stands among."""
+    return not (is_untrained(line.weights) or _is_marked(line)) and f"{line.value:.4f}" == f"{best:.4f}" != "nan"
+
+
+def _is_marked(line: Line) -> bool:
+    return is_contaminated(line.contamination)
+
+
+def _cell(line: Line | None, best: float, marks: Marks) -> str:
     if line is None or math.isnan(line.value):
         return marks.nothing
     text = f"{line.value:.4f}"
-    return marks.best.format(text) if best is not None and text == f"{best:.4f}" else text
+    return marks.best.format(text) if is_best(line, best) else text
 
 
 def _printed(line: Line | None, marks: Marks) -> str:
@@ -209,7 +217,7 @@ def labels_of(lines: Sequence[Line]) -> dict[str, str]:
     """A name per run: the model's, with the run's hash where one model has several runs, and a dagger where the model
     was, or is likely to have been, trained on what it is tested on."""
     labels = model_labels({line.run: (line.model, line.weights) for line in lines})
-    marked = {line.run for line in lines if is_contaminated(line.contamination)}
+    marked = {line.run for line in lines if _is_marked(line)}
     return {run: label + DAGGER if run in marked else label for run, label in labels.items()}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +17,9 @@ from tiny_network import write_tiny
 import imdl_bench
 from imdl_bench import catalog, published
 from imdl_bench.benchmark import RunResult
+from imdl_bench.leaderboard import Line
 from imdl_bench.published import COLUMNS
+from imdl_bench.report.leaderboard import make_leaderboard
 from imdl_bench.tables import to_latex, to_markdown, to_text
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -114,6 +118,24 @@ def test_the_best_stands_in_bold_also_where_less_is_better(paper: Path, tmp_path
     assert [row[0] for row in rows] == ["| model", "| green", "| red", "| red as published"]
     alone = [line for line in lines if line.model == "red"]
     assert "**0" not in to_markdown(alone)
+
+
+def test_no_untrained_or_marked_model_and_none_on_other_images_is_best(paper: Path, tmp_path: Path) -> None:
+    lines = [line for line in _run(paper, tmp_path).lines if line.metric == "pixel_auc/per-image"]
+    top, other = sorted(lines, key=lambda line: -line.value)
+    third = replace(other, model="blue", run="0" * 12, value=other.value / 2)
+
+    def bold(*given: Line) -> tuple[list[str], list[bool]]:
+        page = [entry.best for entry in make_leaderboard(given).entries]
+        return re.findall(r"\*\*(0\.\d{4})\*\*", to_markdown(given)), page
+
+    assert bold(top, other, third) == ([f"{top.value:.4f}"], [True, False, False])
+    for change in ({"weights": "random"}, {"contamination": "certain: trained on edits"}):
+        assert bold(replace(top, **change), other, third) == ([f"{other.value:.4f}"], [False, True, False])
+        assert bold(replace(top, **change), other) == ([], [False, False])
+    part = imdl_bench.run("edits", "green", paper / "data", out=tmp_path, limit=4).lines[0]
+    assert part.data != top.data
+    assert bold(next(line for line in lines if line.model == "red"), part) == ([], [False, False])
 
 
 def test_untrained_networks_are_compared_with_nobody(paper: Path, tmp_path: Path) -> None:

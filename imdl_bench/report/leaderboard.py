@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from imdl_bench.leaderboard import Line
 from imdl_bench.metrics.names import parse_metric
 from imdl_bench.report.folders import without_folders
-from imdl_bench.tables import labels_of
+from imdl_bench.tables import best_value, is_best, labels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Entry:
     """One row.
 
     Attributes:
-        best: none on the same data, after the same distortion and by the same metric is better.
+        best: none on the same data, after the same distortion and by the same metric is better; never of a model
+            that has learned nothing or bears a dagger.
         first: the first row of those.
         interval: its low end, the value and its high end between 0 and 100; empty where one is undefined or outside.
         notes: numbers of notes on the published number.
@@ -58,13 +59,13 @@ def make_leaderboard(lines: Sequence[Line]) -> Leaderboard:
     """Rows by protocol, data, level and metric in their order, and within from the best model to the worst."""
     groups: dict[tuple[object, ...], list[Line]] = {}
     for line in lines:
-        groups.setdefault((*_place(line), line.distortion, line.metric), []).append(line)
+        groups.setdefault((*_place(line), line.data, line.distortion, line.metric), []).append(line)
     labels = _labels(lines)
     notes: dict[str, int] = {}
     entries = [
         _entry(line, labels[line.run], notes, best, first=rank == 0)
         for group in sorted(groups.values(), key=_order(lines))
-        for best in [_best(group)]
+        for best in [best_value(group)]
         for rank, line in enumerate(sorted(group, key=_goodness))
     ]
     return Leaderboard(tuple(entries), tuple(notes), tuple(_about_runs(lines, labels)), _left_out(lines))
@@ -87,12 +88,6 @@ def _goodness(line: Line) -> float:
     return line.value if parse_metric(line.metric).statistic.lower_is_better else -line.value
 
 
-def _best(group: Sequence[Line]) -> float:
-    """The best value among models; none where there is but one."""
-    known = [line for line in group if not math.isnan(line.value)]
-    return min(known, key=_goodness).value if len(known) > 1 else math.nan
-
-
 def _entry(line: Line, label: str, notes: dict[str, int], best: float, *, first: bool) -> Entry:
     said = [f"suspect: {line.published_suspect}" if line.published_suspect else "", line.published_note]
     drawn = (line.ci_low, line.value, line.ci_high)
@@ -100,7 +95,7 @@ def _entry(line: Line, label: str, notes: dict[str, int], best: float, *, first:
     return Entry(
         line=line,
         label=label,
-        best=f"{line.value:.4f}" == f"{best:.4f}" and not math.isnan(best),
+        best=is_best(line, best),
         first=first,
         interval=tuple(round(100 * value, 1) for value in drawn) if inside else (),
         notes=tuple(notes.setdefault(text, len(notes) + 1) for text in said if text),
