@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import sqlite3
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from imdl_bench.errors import DataError, UsageError
@@ -33,8 +35,31 @@ def write_atomically(path: Path, content: bytes) -> None:
         unfinished.write_bytes(content)
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(lock: Path, busy: str) -> Iterator[None]:
+    """Hold a lock that two processes cannot have: what is written under it has one writer.
+
+    The lock is an SQLite transaction, which ends with the process however it ends; its empty file stays.
+
+    Raises:
+        UsageError: another process holds it; ``busy`` says of what.
+        DataError: it cannot be written.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = sqlite3.connect(lock, timeout=0, isolation_level=None)
+        held.execute("BEGIN EXCLUSIVE")
+    except (OSError, sqlite3.OperationalError) as error:
+        if "locked" not in str(error):
+            raise DataError(f"{lock}: cannot be written ({error})") from None
+        raise UsageError(f"{busy}; wait for it, or end it") from None
+    with closing(held):
+        yield
 
 
 def download(url: str, max_bytes: int) -> bytes:

@@ -197,14 +197,14 @@ def dataset_maker(name: str) -> Callable[..., list[str]]:
     ``count`` may be ``None`` for the data set's own number; ``progress(done, of)`` is called as it goes.
 
     Raises:
-        UsageError: the data set is not one that is made; names those that are.
+        UsageError: no such data set, or it is not one that is made; names those that are.
         CardError: the card's ``make`` cannot be imported.
     """
-    entry = dataset_card(name).make
-    if entry is None:
-        made = [other for other in list_datasets() if dataset_card(other).make]
-        raise UsageError(f"{name} is not made from photographs; these are: {', '.join(made) or 'none'}")
-    return _entry("datasets", name, entry)  # type: ignore[no-any-return]
+    made = {other: entry for other in list_datasets() if (entry := dataset_card(other).make)}
+    if name not in made:
+        subject = f"{name} is not" if name in list_datasets() else f"no data set {name!r} is"
+        raise UsageError(f"{subject} made from photographs; these are: {', '.join(made) or 'none'}")
+    return _entry("datasets", name, made[name])  # type: ignore[no-any-return]
 
 
 def fingerprint(kind: str, name: str) -> str:

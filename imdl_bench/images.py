@@ -160,6 +160,14 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int, subsampling: Subsampling) 
     return buffer.getvalue()
 
 
+def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.bool_], *, compress_level: int = 6) -> bytes:
+    """The PNG stream of uint8 (H, W, 3) RGB, uint8 or uint16 (H, W) grey, or bool (H, W) as 0 and 255."""
+    buffer = io.BytesIO()
+    levels = pixels.astype(np.uint8) * np.uint8(255) if pixels.dtype == bool else pixels
+    PIL.Image.fromarray(levels).save(buffer, "PNG", compress_level=compress_level)
+    return buffer.getvalue()
+
+
 def as_image(pixels: object) -> Image:
     """Accept an array as an image. Raises UsageError unless it is uint8 (H, W, 3) with at least one pixel."""
     if not isinstance(pixels, np.ndarray):

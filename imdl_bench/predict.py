@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from imdl_bench import catalog, records
 from imdl_bench.batching import predict_each
 from imdl_bench.cache import write_atomically
 from imdl_bench.errors import ImageError, UsageError
-from imdl_bench.images import read_image
+from imdl_bench.images import encode_png, read_image
 from imdl_bench.types import Image, Prediction
 
 OVERLAY_SIDE = 1600
@@ -126,15 +124,9 @@ def _about(image: Image) -> dict[str, object]:
 
 def _write_mask(place: Path, role: str, image: Image, mask: NDArray[np.float32]) -> dict[str, object]:
     files = {kind: place.with_name(f"{place.name}.{role}{kind}.png") for kind in ("mask", "overlay")}
-    write_atomically(files["mask"], _png(np.rint(mask * 65535.0).astype(np.uint16)))
+    write_atomically(files["mask"], encode_png(np.rint(mask * 65535.0).astype(np.uint16)))
     step = max(1, -(-max(mask.shape) // OVERLAY_SIDE))
     shown = overlay(Image(image[::step, ::step]), mask[::step, ::step])
-    write_atomically(files["overlay"], _png(shown))
+    write_atomically(files["overlay"], encode_png(shown))
     means = {"mask_mean": float(mask.mean(dtype=np.float64)), "mask_max": float(mask.max())}
     return means | {kind: file.name for kind, file in files.items()}
-
-
-def _png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -21,7 +21,7 @@ import numpy as np
 
 import imdl_bench
 from imdl_bench.cache import cache_dir
-from imdl_bench.errors import DataError, UsageError
+from imdl_bench.errors import DataError
 from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.thumbnails import KeptMask
 from imdl_bench.types import Sample
@@ -237,27 +237,6 @@ class RunFile:
                 for sample in samples
             }
         return {sample: KeptMask(*row) for sample, row in found.items() if row}
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold a run's folder: a second process must not add the same images to the same pool.
-
-    The lock is an SQLite transaction, which ends with the process however it ends.
-
-    Raises:
-        UsageError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = sqlite3.connect(folder / "run.lock", timeout=0, isolation_level=None)
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise DataError(f"{folder / 'run.lock'}: cannot be written ({error})") from None
-        raise UsageError(f"{folder}: another process works on this run; wait for it, or end it") from None
-    with closing(lock):
-        yield
 
 
 def environment() -> dict[str, str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from imdl_bench import records
 from imdl_bench.batching import MAX_WAITING_PIXELS, ShapeBatches, predict_each
+from imdl_bench.cache import sole_writer
 from imdl_bench.cards import Protocol
 from imdl_bench.dataset import Dataset
 from imdl_bench.distortions import NONE, Distortion
@@ -104,7 +105,7 @@ def execute(plan: Plan, protocol: Protocol, options: Options, progress: Progress
 
 
 def _start(cell: Cell, protocol: Protocol, options: Options, progress: Progress, held: ExitStack) -> Job:
-    held.enter_context(records.sole_writer(cell.folder))
+    held.enter_context(sole_writer(cell.folder / "run.lock", f"{cell.folder}: another process works on this run"))
     metrics = [parse_metric(name) for name in protocol.metrics]
     writer = Writer(cell.folder / "run.sqlite", metrics, protocol.pixels_of == "all", progress)
     held.callback(writer.close)

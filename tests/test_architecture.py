@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"types", "errors", "cache", "memory", "columns", "thumbnails"},
-    {"images", "layouts"},
+    {"images", "layouts", "making"},
     {"prediction_files"},
     {"geometry", "from_albumentations"},
     {"distortions"},
@@ -30,7 +30,7 @@ LAYERS = [
     {"commands"},
     {"cli", "__main__", "__init__"},
 ]
-FOR_PLUGINS = {"types", "errors", "images", "layouts", "torch_model"}
+FOR_PLUGINS = {"types", "errors", "images", "layouts", "making", "torch_model"}
 WITH_TORCH = {"torch_model", "checkpoint"}
 SHARED_NAMING = {("casia", "casia_v1"), ("casia", "casia_v2"), ("casia_d", "casia_v1"), ("casia_d", "casia_v2"),
                  ("casia_d", "casia"), ("casia_pairs", "casia_v1"), ("casia_pairs", "casia_v2"),

@@ -17,9 +17,9 @@ from plugin_folder import write_model, write_text
 
 import imdl_bench
 from imdl_bench import catalog
-from imdl_bench.cache import cache_dir
+from imdl_bench.cache import cache_dir, sole_writer
 from imdl_bench.errors import CardError, DataError, UsageError
-from imdl_bench.records import RunFile, hash_files, sole_writer
+from imdl_bench.records import RunFile, hash_files
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -44,9 +44,10 @@ def test_a_second_process_on_one_run_is_refused(plugin: Path, tmp_path: Path, cl
 
 
 def test_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    with sole_writer(tmp_path), pytest.raises(UsageError, match="another process"), sole_writer(tmp_path):
+    lock = tmp_path / "run.lock"
+    with sole_writer(lock, "taken"), pytest.raises(UsageError, match="taken; wait"), sole_writer(lock, "taken"):
         pass
-    with sole_writer(tmp_path):
+    with sole_writer(lock, "taken"):
         pass
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from imdl_bench.errors import DataError
+from imdl_bench.making import missing_files, summary
 from imdl_bench.types import Sample
 
 from .making import RECIPE
 from .plan import PAPER_COUNT
-from .storing import ENDS, MANIFEST, UNFINISHED, Manifest, missing_files, read_manifest, read_unfinished
+from .storing import ENDS, MANIFEST, UNFINISHED, Manifest, files_of, read_manifest, read_unfinished
 
 COMMAND = "imdl-bench synth dmac_pairs"
 
@@ -24,9 +25,8 @@ def index(root: Path) -> list[Sample]:
         DataError: the folder was not made by this command, is not finished, or lacks files.
     """
     manifest = _manifest(root)
-    if missing := missing_files(root, manifest.records):
-        more = f", +{len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"dmac_pairs: {root}: missing {missing[0]}{more}; the same `{COMMAND}` makes them again")
+    if missing := missing_files(root, files_of(manifest.records)):
+        raise DataError(f"dmac_pairs: {root}: {summary(missing)}; the same `{COMMAND}` makes them again")
     return [_sample(root, name, str(record["donor"])) for name, record in manifest.records.items()]
 
 

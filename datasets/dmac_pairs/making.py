@@ -7,12 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import PIL
-import scipy
-
-from imdl_bench.errors import UsageError
+from imdl_bench.making import left_out, library_versions, made_from, missing_files, refuse_fewer, refuse_other
 
 from .pairing import make_pair
 from .photographs import Photographs
@@ -20,7 +15,7 @@ from .plan import PAPER_COUNT, every_pair
 from .storing import (
     Manifest,
     Records,
-    missing_files,
+    files_of,
     read_manifest,
     read_unfinished,
     store,
@@ -49,38 +44,29 @@ def make(
 
     Raises:
         UsageError: ``out`` lies under ``photos``, or holds pairs of another seed, of other photographs, more than
-            ``count`` of them, or something else.
+            ``count`` of them, or something else; or another process makes it.
         DataError: the photographs cannot be used.
     """
     wanted = PAPER_COUNT if count is None else count
-    if not photos.is_dir():
-        raise UsageError(f"{photos} is not a folder of photographs")
-    if out.resolve().is_relative_to(photos.resolve()):
-        raise UsageError(f"{out} lies under {photos}: what is made would be taken for photographs; name another folder")
-    photographs = Photographs(photos)
-    settings = _settings(photographs, seed)
-    done = _done(out, settings, wanted)
-    names = every_pair(wanted)
-    with unfinished_list(out, settings, done) as finished:
-        for place, name in enumerate(names, start=1):
-            if name.id not in done:
-                pair = make_pair(name, seed, photographs)
-                store(out, pair)
-                finished.write(json.dumps(pair.record) + "\n")
-                done[name.id] = pair.record
-            progress(place, len(names))
-    records = {name.id: done[name.id] for name in names}
-    write_manifest(out, Manifest(settings, wanted, records))
-    return _unreadable(photographs, records)
+    with made_from(photos, out):
+        photographs = Photographs(photos)
+        settings = _settings(photographs, seed)
+        done = _done(out, settings, wanted)
+        names = every_pair(wanted)
+        with unfinished_list(out, settings, done) as finished:
+            for place, name in enumerate(names, start=1):
+                if name.id not in done:
+                    pair = make_pair(name, seed, photographs)
+                    store(out, pair)
+                    finished.write(json.dumps(pair.record) + "\n")
+                    done[name.id] = pair.record
+                progress(place, len(names))
+        records = {name.id: done[name.id] for name in names}
+        write_manifest(out, Manifest(settings, wanted, records))
+    return left_out(photos, (name for record in records.values() for name in record["unreadable"]))
 
 
 def _settings(photographs: Photographs, seed: int) -> dict[str, Any]:
-    versions = {
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "pillow": PIL.__version__,
-        "scipy": scipy.__version__,
-    }
     return {
         "data set": "dmac_pairs",
         "recipe": RECIPE,
@@ -88,35 +74,17 @@ def _settings(photographs: Photographs, seed: int) -> dict[str, Any]:
         "photographs": len(photographs.names),
         "photographs sha256": photographs.digest(),
         "outlines": photographs.outlines,
-        "versions": versions,
+        "versions": library_versions(),
     }
 
 
 def _done(out: Path, settings: dict[str, Any], count: int) -> Records:
     """Pairs that lie whole in ``out`` and belong to these settings."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return {}
-    manifest, unfinished = read_manifest(out), read_unfinished(out) if out.is_dir() else None
+    manifest, unfinished = read_manifest(out), read_unfinished(out)
     known = ([(manifest.settings, manifest.records)] if manifest else []) + ([unfinished] if unfinished else [])
-    if not known:
-        raise UsageError(f"{out} holds something else; name a new or empty folder")
-    for found, _ in known:
-        for key in settings:
-            if found.get(key) != settings[key]:
-                raise UsageError(
-                    f"{out} holds pairs made with another {key} ({found.get(key)}, now {settings[key]}); "
-                    "name another folder, or delete this one"
-                )
-    if manifest and manifest.count > count:
-        raise UsageError(
-            f"{out} holds {manifest.count} pairs in each set, more than {count}; name another folder, "
-            f"or give --count {manifest.count} or more"
-        )
+    refuse_other(out, [found for found, _ in known], settings, "pairs")
+    if manifest:
+        refuse_fewer(out, manifest.count, count, "pairs in each set")
     records = {name: record for _, some in known for name, record in some.items()}
-    broken = {path.split("_")[0] for path in missing_files(out, records)}
+    broken = {path.split("_")[0] for path in missing_files(out, files_of(records))}
     return {name: record for name, record in records.items() if name not in broken}
-
-
-def _unreadable(photographs: Photographs, records: Records) -> list[str]:
-    names = sorted({name for record in records.values() for name in record["unreadable"]})
-    return [f"could not be read, and is left out: {photographs.root / name}" for name in names]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import PIL.Image
 from imdl_bench.errors import DataError, ImageError
 from imdl_bench.images import read_image
 from imdl_bench.layouts import list_images, sample_id
+from imdl_bench.making import digest_of
 
 from .coco import find_annotations, instance_mask, read_instances
 from .outlines import object_outline
@@ -51,8 +51,7 @@ class Photographs:
     def digest(self) -> str:
         """sha256 over names and sizes in bytes of pictures and annotations: other photographs make other pairs."""
         paths = [*((name, self.root / name) for name in self.names), *((path.name, path) for path in self._annotations)]
-        lines = [f"{name}\0{path.stat().st_size}\n" for name, path in paths]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return digest_of(paths)
 
     def _read(self, name: str) -> Pixels | None:
         """uint8 (SIZE, SIZE, 3), its aspect not kept, as in the paper; None where it cannot be read."""

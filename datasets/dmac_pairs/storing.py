@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL.Image
-from numpy.typing import NDArray
-
 from imdl_bench.errors import DataError
-from imdl_bench.images import encode_jpeg
+from imdl_bench.images import encode_jpeg, encode_png
+from imdl_bench.making import write_atomically
 
 from .pairing import Pair
 
@@ -60,7 +56,7 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     lines = ",\n".join(json.dumps(record) for record in manifest.records.values())
     head = json.dumps({"settings": manifest.settings, "count": manifest.count}, indent=1)
     text = f'{head.removesuffix(chr(10) + "}")},\n "pairs": [\n{lines}\n]}}\n'
-    _write(root / MANIFEST, text.encode("utf-8"))
+    write_atomically(root / MANIFEST, text.encode("utf-8"))
     (root / UNFINISHED).unlink(missing_ok=True)
 
 
@@ -70,7 +66,7 @@ def read_unfinished(root: Path) -> tuple[dict[str, Any], Records] | None:
         lines = (root / UNFINISHED).read_text(encoding="utf-8").split("\n")[:-1]  # the last one may be torn
         settings, *records = map(json.loads, lines)
         return dict(settings), {record["id"]: record for record in records}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{root / UNFINISHED}: cannot be read: {error}; delete the folder and make it again") from None
@@ -80,7 +76,7 @@ def read_unfinished(root: Path) -> tuple[dict[str, Any], Records] | None:
 def unfinished_list(root: Path, settings: dict[str, Any], done: Records) -> Iterator[io.TextIOBase]:
     """A file that takes a record as each pair is done; it begins with those that are done already."""
     lines = [json.dumps(line) + "\n" for line in (settings, *done.values())]
-    _write(root / UNFINISHED, "".join(lines).encode("utf-8"))
+    write_atomically(root / UNFINISHED, "".join(lines).encode("utf-8"))
     with (root / UNFINISHED).open("a", encoding="utf-8", buffering=1) as file:
         yield file
 
@@ -89,35 +85,12 @@ def store(root: Path, pair: Pair) -> None:
     """Write the four files of a pair: both images as JPEG of one quality, both masks as PNG of 0 and 255."""
     contents = (
         *(encode_jpeg(pixels, QUALITY, "4:2:0") for pixels in (pair.probe, pair.donor)),
-        *(_png(mask) for mask in (pair.probe_mask, pair.donor_mask)),
+        *(encode_png(mask) for mask in (pair.probe_mask, pair.donor_mask)),
     )
     for end, content in zip(ENDS, contents, strict=True):
-        _write(root / f"{pair.record['id']}{end}", content)
+        write_atomically(root / f"{pair.record['id']}{end}", content)
 
 
-def missing_files(root: Path, records: Records) -> list[str]:
-    """Files of these pairs that are not there, relative to the folder."""
-    there = {
-        f"{folder.name}/{entry.name}"
-        for folder in root.iterdir()
-        if folder.is_dir()
-        for entry in os.scandir(folder)
-    }  # fmt: skip
-    return [f"{name}{end}" for name in records for end in ENDS if f"{name}{end}" not in there]
-
-
-def _png(mask: NDArray[np.bool_]) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A file that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def files_of(records: Records) -> list[str]:
+    """Paths of all files of these pairs, relative to the folder."""
+    return [f"{name}{end}" for name in records for end in ENDS]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from imdl_bench.errors import DataError
+from imdl_bench.making import missing_files, summary
 from imdl_bench.types import Sample
 
 from .making import PAPER_COUNT, RECIPE
 from .manipulations import every_edit, folder_of
-from .storing import LIST, MASKS, PRISTINE, Made, file_name, missing_files, read_made, read_settings
+from .storing import LIST, MASKS, PRISTINE, Made, file_name, files_of, read_made, read_settings
 
 COMMAND = "imdl-bench synth local_edits"
 
@@ -24,9 +25,8 @@ def index(root: Path) -> list[Sample]:
     """
     made = _made(root)
     edits = [folder_of(*edit) for edit in every_edit()]
-    if missing := missing_files(root, len(made.patches), [*edits, PRISTINE, MASKS]):
-        more = f", +{len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"local_edits: {root}: missing {missing[0]}{more}; the same `{COMMAND}` makes them again")
+    if missing := missing_files(root, files_of(len(made.patches), [*edits, PRISTINE, MASKS])):
+        raise DataError(f"local_edits: {root}: {summary(missing)}; the same `{COMMAND}` makes them again")
     return [
         _sample(root, folder, number, patch.photograph)
         for folder in [*edits, PRISTINE]

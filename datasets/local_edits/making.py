@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-import PIL
-import scipy
 
-from imdl_bench.errors import UsageError
+from imdl_bench.images import encode_png
 from imdl_bench.layouts import list_images, sample_id
+from imdl_bench.making import (
+    digest_of,
+    left_out,
+    library_versions,
+    made_from,
+    refuse_fewer,
+    refuse_other,
+    write_atomically,
+)
 
 from .manipulations import MANIPULATIONS, Pixels, every_edit, folder_of
 from .patches import Mask, Patch, choose_patches, draw_region
-from .storing import (
-    MASKS,
-    PRISTINE,
-    Made,
-    encode_png,
-    file_name,
-    read_made,
-    read_settings,
-    write,
-    write_list,
-    write_settings,
-)
+from .storing import MASKS, PRISTINE, Made, file_name, read_made, read_settings, write_list, write_settings
 
 RECIPE = 1  # raise it when the same seed gives other pictures
 PAPER_COUNT = 5000
+COMPRESSION = 1  # of PNG: higher levels take twice the time for the same size
 
 
 def make(
@@ -51,25 +46,22 @@ def make(
 
     Raises:
         UsageError: the photographs hold fewer patches, ``out`` lies under ``photos``, or holds patches of another seed,
-            of other photographs, more than ``count`` of them, or something else.
+            of other photographs, more than ``count`` of them, or something else; or another process makes it.
     """
     wanted = PAPER_COUNT if count is None else count
-    if not photos.is_dir():
-        raise UsageError(f"{photos} is not a folder of photographs")
-    if out.resolve().is_relative_to(photos.resolve()):
-        raise UsageError(f"{out} lies under {photos}: what is made would be taken for photographs; name another folder")
-    settings = _settings(photos, seed)
-    _refuse_other(out, settings, wanted)
-    patches, unreadable = choose_patches(photos, wanted, seed)
-    write_settings(out, settings)
-    shares = []
-    for number, patch in enumerate(patches):
-        region = draw_region(patch.random(seed, "region"))
-        shares.append(float(region.mean()))
-        _store(out, number, patch, photos, region, seed)
-        progress(number + 1, wanted)
-    write_list(out, Made(settings, patches, shares))
-    return [f"could not be read, and is left out: {photos / name}" for name in unreadable]
+    with made_from(photos, out):
+        settings = _settings(photos, seed)
+        _refuse(out, settings, wanted)
+        patches, unreadable = choose_patches(photos, wanted, seed)
+        write_settings(out, settings)
+        shares = []
+        for number, patch in enumerate(patches):
+            region = draw_region(patch.random(seed, "region"))
+            shares.append(float(region.mean()))
+            _store(out, number, patch, photos, region, seed)
+            progress(number + 1, wanted)
+        write_list(out, Made(settings, patches, shares))
+    return left_out(photos, unreadable)
 
 
 def edited(pixels: Pixels, region: Mask, patch: Patch, edit: tuple[str, int | float], seed: int) -> Pixels:
@@ -85,46 +77,31 @@ def _store(out: Path, number: int, patch: Patch, photos: Path, region: Mask, see
     if all(path.is_file() for path in (pristine, mask, *edits)):
         return
     pixels = patch.read(photos)
-    write(mask, encode_png(region.astype(np.uint8) * 255))
-    write(pristine, encode_png(pixels))
+    _write(mask, region)
+    _write(pristine, pixels)
     for path, edit in edits.items():
-        write(path, encode_png(edited(pixels, region, patch, edit, seed)))
+        _write(path, edited(pixels, region, patch, edit, seed))
+
+
+def _write(path: Path, picture: Pixels | Mask) -> None:
+    write_atomically(path, encode_png(picture, compress_level=COMPRESSION))
 
 
 def _settings(photos: Path, seed: int) -> dict[str, object]:
     """What must be the same for pictures to belong together."""
     paths = list_images(photos)
-    lines = [f"{sample_id(path, photos)}\0{path.stat().st_size}\n" for path in paths]
     return {
         "data set": "local_edits",
         "recipe": RECIPE,
         "seed": seed,
         "photographs": len(paths),
-        "photographs sha256": hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest(),
-        "versions": {
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-            "pillow": PIL.__version__,
-            "scipy": scipy.__version__,
-        },
+        "photographs sha256": digest_of((sample_id(path, photos), path) for path in paths),
+        "versions": library_versions(),
     }
 
 
-def _refuse_other(out: Path, settings: dict[str, object], count: int) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
+def _refuse(out: Path, settings: dict[str, object], count: int) -> None:
     found = read_settings(out)
-    if found is None:
-        raise UsageError(f"{out} holds something else; name a new or empty folder")
-    for key in settings:
-        if found.get(key) != settings[key]:
-            raise UsageError(
-                f"{out} holds patches made with another {key} ({found.get(key)}, now {settings[key]}); "
-                "name another folder, or delete this one"
-            )
-    made = read_made(out)
-    if made and len(made.patches) > count:
-        raise UsageError(
-            f"{out} holds {len(made.patches)} patches, more than {count}; name another folder, "
-            f"or give --count {len(made.patches)} or more"
-        )
+    refuse_other(out, [found] if found is not None else [], settings, "patches")
+    if made := read_made(out):
+        refuse_fewer(out, len(made.patches), count, "patches")

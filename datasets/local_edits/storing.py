@@ -5,16 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL.Image
-from numpy.typing import NDArray
-
 from imdl_bench.errors import DataError
+from imdl_bench.making import write_atomically
 
 from .patches import Patch
 
@@ -61,7 +57,7 @@ def read_made(root: Path) -> Made | None:
 
 
 def write_settings(root: Path, settings: dict[str, Any]) -> None:
-    write(root / SETTINGS, (json.dumps(settings, indent=1) + "\n").encode())
+    write_atomically(root / SETTINGS, (json.dumps(settings, indent=1) + "\n").encode())
 
 
 def write_list(root: Path, made: Made) -> None:
@@ -71,34 +67,9 @@ def write_list(root: Path, made: Made) -> None:
     table.writerow(COLUMNS)
     for number, (patch, share) in enumerate(zip(made.patches, made.shares, strict=True)):
         table.writerow([file_name(number), patch.photograph, patch.top, patch.left, f"{share:.4f}"])
-    write(root / LIST, text.getvalue().encode("utf-8"))
+    write_atomically(root / LIST, text.getvalue().encode("utf-8"))
 
 
-def missing_files(root: Path, count: int, folders: list[str]) -> list[str]:
-    """Files that are not there, relative to the folder."""
-    there = {folder: {entry.name for entry in _inside(root / folder)} for folder in folders}
-    names = [file_name(number) for number in range(count)]
-    return [f"{folder}/{name}" for folder in folders for name in names if name not in there[folder]]
-
-
-def _inside(folder: Path) -> list[os.DirEntry[str]]:
-    return list(os.scandir(folder)) if folder.is_dir() else []
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(
-        buffer, "PNG", compress_level=1
-    )  # higher levels take twice the time for the same size
-    return buffer.getvalue()
-
-
-def write(path: Path, content: bytes) -> None:
-    """A file that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def files_of(count: int, folders: list[str]) -> list[str]:
+    """Paths of the pictures of ``count`` patches, relative to the folder."""
+    return [f"{folder}/{file_name(number)}" for folder in folders for number in range(count)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imdl_bench.errors import DataError
+from imdl_bench.making import summary
 from imdl_bench.types import Sample
 
 from .plan import RECIPE, Entry, entries
@@ -31,8 +32,7 @@ def index(root: Path) -> list[Sample]:
     files = [path for s in samples for path in (s.image, s.mask, s.donor, s.donor_mask) if path is not None]
     missing = [path.relative_to(root).as_posix() for path in files if not path.is_file()]
     if missing:
-        more = f", +{len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"{root}: missing {missing[0]}{more}; delete {root} and it is made again")
+        raise DataError(f"{root}: {summary(missing)}; delete {root} and it is made again")
     return samples
 
 

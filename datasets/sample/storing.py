@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import tempfile
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from imdl_bench.errors import DataError
-from imdl_bench.images import encode_jpeg, read_image
+from imdl_bench.images import encode_jpeg, encode_png, read_image
+from imdl_bench.making import write_atomically
 
 from .forging import make_picture
 from .plan import RECIPE, Entry, entries
@@ -88,33 +87,19 @@ def mask_file(entry: Entry) -> str:
 
 def _store(entry: Entry, root: Path) -> None:
     edit, pixels, donor = make_picture(entry)
-    _write(root / entry.file, encoded(pixels, entry.frame.quality))
+    write_atomically(root / entry.file, _encoded(pixels, entry.frame.quality))
     if edit is None:
         return
-    _write(root / mask_file(entry), encoded(_grey(edit.truth), None))
+    write_atomically(root / mask_file(entry), encode_png(edit.truth))
     if donor is not None and edit.donor_mask is not None:
         frame, donor_pixels = donor
         picture, mask = donor_files(entry)
-        _write(root / picture, encoded(donor_pixels, frame.quality))
-        _write(root / mask, encoded(_grey(edit.donor_mask), None))
+        write_atomically(root / picture, _encoded(donor_pixels, frame.quality))
+        write_atomically(root / mask, encode_png(edit.donor_mask))
 
 
-def encoded(pixels: NDArray[np.uint8], quality: int | None) -> bytes:
-    """A 4:2:0 JPEG stream, or PNG where ``quality`` is None."""
-    if quality is not None:
-        return encode_jpeg(pixels, quality, "4:2:0")
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _grey(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return mask.astype(np.uint8) * 255
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+def _encoded(pixels: NDArray[np.uint8], quality: int | None) -> bytes:
+    return encode_png(pixels) if quality is None else encode_jpeg(pixels, quality, "4:2:0")
 
 
 def _put(made: Path, folder: Path) -> None:

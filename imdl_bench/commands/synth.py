@@ -16,7 +16,7 @@ def add_synth(commands: Commands) -> None:
         "that cannot be read are named and left out. A stopped command goes on when it is given again; with a larger "
         "--count, more are added."))  # fmt: skip
     command.add_argument("name", metavar="NAME", help="a data set whose card has a line `make`")
-    command.add_argument("--photos", metavar="DIR", type=Path, required=True, help="folder of photographs; COCO's annotations/instances_*.json in or beside it give the objects")  # fmt: skip  # noqa: E501
+    command.add_argument("--photos", metavar="DIR", type=Path, required=True, help="folder of photographs")
     command.add_argument("--out", metavar="DIR", type=Path, required=True, help="new folder for the data set")
     command.add_argument("--count", metavar="N", type=positive, help="in each of its sets (default: as many as the paper has)")  # fmt: skip  # noqa: E501
     command.add_argument("--seed", metavar="N", type=seed, default=0)
