@@ -184,7 +184,8 @@ def test_a_link_to_a_run_opens_it(opened: Opened, report: Path) -> None:
     page = opened(report)
     assert page.locator("details.run[open]").count() == 0
     page.locator("#leaderboard tbody th a").first.click()
-    assert page.locator("details.run[open]").count() == 1 and page.locator("details.run[open] pre").is_visible()
+    page.locator("details.run[open] pre").wait_for()  # the page hears of its new address after the click
+    assert page.locator("details.run[open]").count() == 1
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
