@@ -135,7 +135,8 @@ def _published(run: Run, level: str, number: Summary) -> dict[str, Any]:
         nothing = {"published": math.nan, "difference": math.nan}
         return nothing | {"published_in": "", "published_suspect": "", "published_note": ""}
     first, *others = found
-    also = {f"also {_where(other.number)}: {other.number.fraction:g}": None for other in others
+    several = len({each.number.method for each in found}) > 1  # trainings of one network under names of their own
+    also = {f"also {_where(other.number, named=several)}: {other.number.fraction:g}": None for other in others
             if not other.number.suspect and other.number.fraction != first.number.fraction}  # fmt: skip
     trained = " on ".join(filter(None, (first.number.train_setting, first.number.train_set)))
     return {
@@ -143,7 +144,9 @@ def _published(run: Run, level: str, number: Summary) -> dict[str, Any]:
         "difference": math.nan if first.number.suspect else number.value - first.number.fraction,
         "published_in": _where(first.number),
         "published_suspect": first.number.suspect,
-        "published_note": "; ".join(filter(None, (trained, *first.caveats, first.number.note, *also))),
+        "published_note": "; ".join(
+            filter(None, (first.number.method if several else "", trained, *first.caveats, first.number.note, *also))
+        ),
     }
 
 
@@ -151,8 +154,8 @@ def _stands_in(number: PublishedNumber, table: dict[str, str]) -> bool:
     return {"paper": number.paper, "table": number.table} == table
 
 
-def _where(number: PublishedNumber) -> str:
-    return f"{number.paper} {number.table}"
+def _where(number: PublishedNumber, *, named: bool = False) -> str:
+    return f"{number.paper} {number.table}" + (f" ({number.method})" if named else "")
 
 
 def _score_rule(metric: Metric, rule: str) -> str:

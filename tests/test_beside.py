@@ -83,6 +83,19 @@ def test_the_table_the_protocol_stands_for_comes_first(paper: Path, tmp_path: Pa
     assert all(not line.published_in for line in result.lines if line.model == "green")
 
 
+def test_trainings_of_one_network_are_told_apart_by_the_papers_names(paper: Path, tmp_path: Path) -> None:
+    folder = paper / "results/published"
+    other = ROWS[1].replace("Red", "Red-adv").replace("80.5", "83.5")
+    (folder / "mine.csv").write_text("\n".join([",".join(COLUMNS), *ROWS, other, ""]))
+    (folder / "names.yaml").write_text(NAMES.replace("[Red]", "[Red, Red-adv]"))
+    published._beside.cache_clear()
+    line = next(line for line in _run(paper, tmp_path).lines if line.model == "red")
+    assert (line.published, line.published_in) == (0.805, "mine 2")
+    assert line.published_note == (
+        "Red; finetuned on Photos; average not stated; a remark; also mine 2 (Red-adv): 0.835; also mine 1 (Red): 0.7"
+    )
+
+
 def test_a_suspect_number_is_shown_and_never_compared(paper: Path, tmp_path: Path) -> None:
     result = _run(paper, tmp_path)
     table = pd.read_csv(result.leaderboard)
