@@ -68,12 +68,18 @@ def refuse_unknown_training_data(card: ModelCard, path: Path) -> None:
 
 
 def _known(entry: str) -> tuple[str, str]:
-    """Data set and split of an entry; two empty names where it is none that is known here."""
+    """Data set and split of an entry, or two empty names where no such data set is known here.
+
+    Files of weights hold what people wrote: case and signs do not matter, and a split may be one that the card lacks.
+    """
     name, _, split = entry.partition("/")
-    if name not in catalog.list_datasets():
-        return "", ""
-    card = catalog.dataset_card(name)
-    return (name, split or "full") if (split or "full") in splits.split_names(card) else ("", "")
+    by_letters = {_letters(known): known for known in catalog.list_datasets()}
+    known = by_letters.get(_letters(name), "")
+    return (known, split or "full") if known else ("", "")
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _within_one_set(entry: str, split: str, dataset: Dataset, samples: Sequence[Sample]) -> str:

@@ -153,7 +153,9 @@ class RunFile:
             return False
         if self._db.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
             self._db.close()
-            raise DataError(f"{self.path}: was made by another version of imdl-bench; make the run again")
+            raise DataError(
+                f"{self.path}: was made by another version of imdl-bench; delete its folder and make the run again"
+            )
         return True
 
     @contextmanager

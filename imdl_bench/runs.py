@@ -112,7 +112,9 @@ def read_run(path: Path) -> Run:
     try:
         key = RunKey(**meta["key"])
     except TypeError:
-        raise DataError(f"{path}: was made by another version of imdl-bench; make the run again") from None
+        raise DataError(
+            f"{path}: was made by another version of imdl-bench; delete its folder and make the run again"
+        ) from None
     by_level: dict[str, list[Row]] = {level: [] for level in meta["distortions"]}
     for row in rows:
         by_level[row.distortion].append(row)

@@ -110,9 +110,19 @@ def test_data_sets_that_share_photographs_hold_both_ways(edits: Path) -> None:
 
 def test_other_data_sets_and_free_names_are_no_contamination(edits: Path) -> None:
     assert statements(edits, "full", "apart") == ""
-    free = statements(edits, "full", "dresden", "edits/no-such-split")
-    assert free == "not compared: trained on dresden, edits/no-such-split, not known here as data sets"
+    free = statements(edits, "full", "dresden", "red/photos")
+    assert free == "not compared: trained on dresden, red/photos, not known here as data sets"
     assert not is_contaminated(free)
+
+
+def test_files_of_weights_may_spell_a_data_set_otherwise_and_name_splits_of_their_own(edits: Path) -> None:
+    assert statements(edits, "last", "Edits/train") == statements(edits, "last", "edits/train").replace(
+        "edits/", "Edits/"
+    )
+    assert statements(edits, "full", "EDITS").startswith("certain: trained on EDITS: 12 of 12 images")
+    assert statements(edits, "full", "others/mine").startswith("likely: trained on others/mine, which shares")
+    own = statements(edits, "full", "edits/no-such-split")
+    assert own.startswith("overlap unknown: ") and "edits/no-such-split cannot be had" in own
 
 
 def test_a_folder_of_anything_is_not_compared_by_its_name(edits: Path) -> None:
