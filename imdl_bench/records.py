@@ -30,7 +30,7 @@ SCORING_VERSION = 2
 PIXEL_LIBRARIES = ("numpy", "pillow", "scipy", "pywavelets", "torch", "torchvision", "timm")
 
 _APPLICATION = 0x494D444C  # "IMDL": tells a run's file from any other SQLite database
-_LAYOUT = 2  # of the tables below
+_LAYOUT = 3  # of the tables below
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (

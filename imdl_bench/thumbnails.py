@@ -30,7 +30,8 @@ def mask_thumbnail(mask: NDArray[np.float32]) -> KeptMask:
     """A mask float32 (H, W) in [0, 1], at most 256 pixels a side, averaged over areas."""
     small = _smaller(mask, MASK_SIDE)
     top = float(small.max())
-    return KeptMask(_jpeg(np.rint(small * (255 / top)).astype(np.uint8) if top else small.astype(np.uint8)), top)
+    shades = small / np.float32(top) if top else small  # 255 / top would overflow where all is near 1e-40
+    return KeptMask(_jpeg(np.rint(shades * 255).astype(np.uint8)), top)
 
 
 def photo_thumbnail(image: NDArray[np.uint8], side: int) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ import pytest
 from plugin_folder import write_model, write_text
 
 import imdl_bench
-from imdl_bench import catalog
+from imdl_bench import catalog, records
 from imdl_bench.cache import cache_dir, sole_writer
 from imdl_bench.errors import CardError, DataError, UsageError
 from imdl_bench.records import RunFile, hash_files
@@ -170,6 +172,22 @@ def test_databases_of_others_are_left_alone(tmp_path: Path, cli: Cli) -> None:
         done = cli("leaderboard", place)
         assert done.returncode == 2 and "another program's database" in done.stderr and "Traceback" not in done.stderr
     assert foreign.read_bytes() == before
+
+
+def test_other_tables_are_another_layout() -> None:
+    """Change both: a run file of older tables must be refused, not resumed."""
+    tables = hashlib.sha256(" ".join(records._SCHEMA.split()).encode()).hexdigest()[:8]
+    assert (records._LAYOUT, tables) == (3, "1c0ab5fd")
+
+
+def test_a_run_of_another_layout_is_refused(with_plugin: Path, tmp_path: Path) -> None:
+    run = _run(with_plugin, tmp_path, "red").runs[0]
+    with closing(sqlite3.connect(run)) as file:
+        file.execute("PRAGMA user_version = 2")
+    with pytest.raises(DataError, match="another version of imdl-bench; delete its folder and make the run again"):
+        imdl_bench.leaderboard(run)
+    with pytest.raises(DataError, match="another version"):
+        _run(with_plugin, tmp_path, "red")
 
 
 def test_a_damaged_run_is_named(with_plugin: Path, tmp_path: Path, cli: Cli) -> None:

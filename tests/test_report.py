@@ -357,7 +357,10 @@ def test_an_outline_follows_the_edge_of_the_truth() -> None:
     assert outline(np.zeros((4, 4), bool)) == ""
 
 
-TINTS = [(1.0, 0.5, 1.0), (0.5, 0.2, 2.0), (0.25, 0.25, 4.0), (0.01, 0.01, 100.0), (3e-6, 3e-6, 3.3e5), (0.0, 0.0, 1.0)]
+TINTS = [
+    *((1.0, 0.5, 1.0), (0.5, 0.2, 2.0), (0.25, 0.25, 4.0), (0.01, 0.01, 100.0), (3e-6, 3e-6, 3.3e5), (0.0, 0.0, 1.0)),
+    (1e-40, 0.0, 1e40),  # a network sure of a pristine image
+]
 
 
 @pytest.mark.parametrize(("top", "rest", "factor"), TINTS)
