@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from imdl_bench import metrics
 from imdl_bench.errors import DataError
 from imdl_bench.metrics.names import Metric
 from imdl_bench.metrics.summary import Summary, summarize
 from imdl_bench.published import Match, PublishedNumber, match
+from imdl_bench.remembered import file_stamp, recall, remember
 from imdl_bench.runs import Run, read_runs
 from imdl_bench.types import DONOR
 from imdl_bench.weights import is_untrained
 
+NUMBERS = "numbers"
 KEY_COLUMNS = ("protocol", "version", "model", "weights", "precision", "device", "dataset", "split", "seed")
 
 
@@ -80,18 +86,41 @@ def in_order(lines: Sequence[Line]) -> list[Line]:
 
 def lines_of(run: Run) -> list[Line]:
     """The numbers of one run, by level of distortion. Raises DataError where the run's file is damaged."""
-    return [line for level in run.levels for line in _at_level(run, level)]
+    numbers = _numbers(run)
+    return [line for level in run.levels for line in _at_level(run, level, numbers[level])]
 
 
-def _at_level(run: Run, level: str) -> list[Line]:
+def _numbers(run: Run) -> dict[str, list[Summary]]:
+    """A finished run's numbers by level, computed once: they change with its file and with the code of the metrics."""
+    key = f"{run.key.hash} {file_stamp(run.path)} {_code_of_metrics()}"
+    try:
+        if kept := recall(NUMBERS, [key]):
+            return {level: [Summary(*each) for each in part] for level, part in json.loads(kept[key]).items()}
+    except DataError:  # no cache to be had: slower, not wrong
+        return _summarized(run)
+    found = _summarized(run)
+    remember(NUMBERS, {key: json.dumps({level: [astuple(each) for each in part] for level, part in found.items()})})
+    return found
+
+
+def _summarized(run: Run) -> dict[str, list[Summary]]:
+    resamples = run.meta["protocol"]["bootstrap"]
+    return {
+        level: summarize(
+            run.scored(level), run.metrics, score_rule=run.score_rule, resamples=resamples, seed=run.key.seed
+        )
+        for level in run.levels
+    }
+
+
+@cache
+def _code_of_metrics() -> str:
+    files = sorted(Path(metrics.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _at_level(run: Run, level: str, numbers: Sequence[Summary]) -> list[Line]:
     images = [row for row in run.rows(level) if not row.sample.endswith(DONOR)]
-    numbers = summarize(
-        run.scored(level),
-        run.metrics,
-        score_rule=run.score_rule,
-        resamples=run.meta["protocol"]["bootstrap"],
-        seed=run.key.seed,
-    )
     timed = [row.seconds for row in images if row.seconds is not None]
     common = {
         **{name: getattr(run.key, name) for name in KEY_COLUMNS},

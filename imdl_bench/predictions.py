@@ -35,13 +35,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from imdl_bench import catalog, records
+from imdl_bench import catalog
 from imdl_bench.cache import file_name
 from imdl_bench.cards import RECORDED
 from imdl_bench.dataset import Dataset
 from imdl_bench.distortions import NONE
 from imdl_bench.errors import DataError, PredictionError, UsageError, nearest
 from imdl_bench.prediction_files import read_recorded_mask, read_scores
+from imdl_bench.remembered import hash_files
 from imdl_bench.types import DONOR, Prediction, Sample
 
 SUFFIXES = (".png", ".npy")
@@ -301,7 +302,7 @@ def _content(
     progress: Callable[[int], object],
 ) -> str:
     files = sorted({path for path in masks.values() if isinstance(path, Path)})
-    contents = records.hash_files(files, workers, progress)
+    contents = hash_files(files, workers, progress)
     digest = hashlib.sha256()
     for place, mask in masks.items():
         digest.update(json.dumps(["mask", place, contents[mask] if isinstance(mask, Path) else None]).encode() + b"\n")

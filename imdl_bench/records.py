@@ -9,8 +9,7 @@ import platform
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -20,9 +19,9 @@ from typing import Any
 import numpy as np
 
 import imdl_bench
-from imdl_bench.cache import cache_dir
 from imdl_bench.errors import DataError
 from imdl_bench.metrics.histogram import ScorePool
+from imdl_bench.remembered import hash_files
 from imdl_bench.thumbnails import KeptMask
 from imdl_bench.types import Sample
 
@@ -265,10 +264,7 @@ def pixel_libraries() -> dict[str, str]:
 def data_fingerprint(
     samples: Sequence[Sample], rules: dict[str, Any], workers: int, progress: Callable[[int], object]
 ) -> str:
-    """sha256 over every sample and the content of its files: a changed file is another run.
-
-    Contents are hashed once and remembered by path, size, inode and the times of modification and change.
-    """
+    """sha256 over every sample and the content of its files: a changed file is another run."""
     files = sorted({p for s in samples for p in (s.image, s.mask, s.donor, s.donor_mask) if p is not None})
     contents = hash_files(files, workers, progress)
     digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
@@ -277,62 +273,6 @@ def data_fingerprint(
         parts += [contents.get(p) if p else None for p in (sample.image, sample.mask, sample.donor, sample.donor_mask)]
         digest.update(json.dumps(parts).encode() + b"\n")
     return digest.hexdigest()
-
-
-def hash_files(files: Sequence[Path], workers: int, progress: Callable[[int], object]) -> dict[Path, str]:
-    """sha256 of each file's content; ``absent`` where it cannot be read. ``progress`` counts the files read."""
-    stamps = {path: _stamp(path) for path in files}
-    with closing(_open_hashes(cache_dir() / "hashes.sqlite")) as db:
-        known = {}
-        for path, stamp in stamps.items():
-            row = db.execute("SELECT stamp, hash FROM hashes WHERE path = ?", (str(path.absolute()),)).fetchone()
-            if row and stamp and row[0] == stamp:
-                known[path] = row[1]
-        unknown = [path for path in files if path not in known]
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            for path, found in zip(unknown, pool.map(_hash_file, unknown), strict=True):
-                known[path] = found
-                progress(1)
-        with db:
-            db.executemany(
-                "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)",
-                [(str(p.absolute()), stamps[p], known[p]) for p in unknown if stamps[p] and known[p] != "absent"],
-            )
-    return known
-
-
-def _open_hashes(path: Path) -> sqlite3.Connection:
-    """The remembered hashes; a damaged file is thrown away, since everything in it can be computed again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, hash TEXT NOT NULL)"
-    try:
-        db = sqlite3.connect(path, timeout=60)
-        db.execute(table)
-        db.execute("SELECT count(path || stamp || hash) FROM hashes").fetchone()
-    except sqlite3.OperationalError as error:
-        raise DataError(f"{path}: cannot be written ({error}); set IMDL_BENCH_CACHE to a folder of your own") from None
-    except sqlite3.DatabaseError:
-        db.close()
-        path.unlink()
-        db = sqlite3.connect(path, timeout=60)
-        db.execute(table)
-    return db
-
-
-def _stamp(path: Path) -> str:
-    try:
-        found = path.stat()
-    except OSError:
-        return ""
-    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"
-
-
-def _hash_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return "absent"
 
 
 def float_blob(values: Sequence[float]) -> bytes:

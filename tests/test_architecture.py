@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"types", "errors", "cache", "memory", "columns", "thumbnails"},
+    {"types", "errors", "cache", "memory", "columns", "thumbnails", "remembered"},
     {"images", "layouts", "making"},
     {"prediction_files"},
     {"geometry", "from_albumentations"},

@@ -21,7 +21,8 @@ import imdl_bench
 from imdl_bench import catalog, records
 from imdl_bench.cache import cache_dir, sole_writer
 from imdl_bench.errors import CardError, DataError, UsageError
-from imdl_bench.records import RunFile, hash_files
+from imdl_bench.records import RunFile
+from imdl_bench.remembered import hash_files
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
