@@ -42,7 +42,7 @@ from imdl_bench.dataset import Dataset
 from imdl_bench.distortions import NONE
 from imdl_bench.errors import DataError, PredictionError, UsageError, nearest
 from imdl_bench.prediction_files import read_recorded_mask, read_scores
-from imdl_bench.remembered import hash_files
+from imdl_bench.remembered import file_stamp, hash_files
 from imdl_bench.types import DONOR, Prediction, Sample
 
 SUFFIXES = (".png", ".npy")
@@ -85,6 +85,7 @@ class Recorded:
     _needs: frozenset[str]
     _masks: Mapping[Place, Path | str] = field(repr=False)
     _scores: Mapping[Place, float | str] = field(repr=False)
+    _stamps: Mapping[Path, str] = field(repr=False)
 
     def read(self, sample: str, distortion: str, shapes: Sequence[tuple[int, int]]) -> Prediction:
         """The prediction for a sample whose image (of a pair: both images) has this height and width.
@@ -92,6 +93,7 @@ class Recorded:
         Raises:
             PredictionError: what the protocol needs is missing, or a mask is of another size or not in [0, 1].
             ImageError: a PNG cannot be read.
+            DataError: a file changed after ``content`` was made of it.
         """
         keys = (sample, sample + DONOR)
         masks = [self._mask((distortion, key), shape) for key, shape in zip(keys, shapes, strict=False)]
@@ -103,10 +105,17 @@ class Recorded:
     def _mask(self, place: Place, shape: tuple[int, int]) -> NDArray[np.float32] | None:
         found = self._masks[place]
         if isinstance(found, Path):
-            return read_recorded_mask(found, shape)
+            try:
+                return read_recorded_mask(found, shape)
+            finally:
+                self._refuse_changed(found)
         if "mask" in self._needs:
             raise PredictionError(found)
         return None
+
+    def _refuse_changed(self, path: Path) -> None:
+        if file_stamp(path) != self._stamps[path]:
+            raise DataError(f"{path}: changed since this run looked at it; run again, which makes another run of it")
 
 
 def read_folder(text: str) -> Folder:
@@ -172,7 +181,9 @@ def match(
     used = {hit for hit in hits.values() if hit} | ({table} if table else set())
     strangers = [sample for level, sample in lines if (level, sample) not in hits]
     remarks = _remarks(folder.label, _unused(folder, base, used), strangers)
-    return Recorded(outputs, _content(masks, scores, workers, progress), remarks, needs, masks, scores)
+    stamps = {path: file_stamp(path) for path in masks.values() if isinstance(path, Path)}
+    content = _content(masks, scores, workers, progress)
+    return Recorded(outputs, content, remarks, needs, masks, scores, stamps)
 
 
 def _list_files(root: Path) -> tuple[dict[str, Path | None], list[str]]:

@@ -21,7 +21,7 @@ from imdl_bench.cache import sole_writer
 from imdl_bench.cards import Protocol
 from imdl_bench.dataset import Dataset
 from imdl_bench.distortions import NONE, Distortion
-from imdl_bench.errors import ImageError, ImdlBenchError
+from imdl_bench.errors import ImageError, ImdlBenchError, PredictionError
 from imdl_bench.geometry import Distorted
 from imdl_bench.images import read_image
 from imdl_bench.memory import keep_freed_memory
@@ -299,7 +299,7 @@ def _look_up(recorded: Recorded, batch: Sequence[Decoded]) -> Answers:
         try:
             shapes = [(image.shape[0], image.shape[1]) for image in item.images]
             answers.append(recorded.read(item.sample.id, item.distortion, shapes))
-        except ImdlBenchError as error:
+        except (ImageError, PredictionError) as error:
             answers.append(str(error))
     return answers, None
 

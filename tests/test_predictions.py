@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ import pytest
 from plugin_folder import write_mask, write_model, write_pairs, write_text
 
 import imdl_bench
-from imdl_bench import catalog
+from imdl_bench import benchmark, catalog
 from imdl_bench.distortions import parse_distortions
 from imdl_bench.errors import DataError, UsageError
 
@@ -199,6 +200,23 @@ def test_nothing_outside_the_folder_is_read(masks: Path) -> None:
 def test_a_folder_given_by_a_link_is_followed(masks: Path) -> None:
     (masks.parent / "byname").symlink_to(masks)
     assert _run(masks, f"predictions:{masks.parent / 'byname'}").lines[0].model == "predictions:byname"
+
+
+def test_a_mask_that_changes_while_a_run_waits_for_it_stops_the_run(
+    masks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = benchmark.execute
+
+    def late(*given: Any) -> None:
+        path = masks / "04.png.png"
+        write_mask(path, np.zeros_like(np.asarray(PIL.Image.open(path))))
+        execute(*given)
+
+    monkeypatch.setattr(benchmark, "execute", late)
+    with pytest.raises(DataError, match=r"04\.png\.png: changed since this run looked at it; run again"):
+        _run(masks)
+    monkeypatch.undo()
+    assert _run(masks).n_failed == 0
 
 
 def test_changed_predictions_are_another_run_and_names_do_not_collide(masks: Path) -> None:
