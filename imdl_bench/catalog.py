@@ -17,6 +17,7 @@ from imdl_bench.types import Model, PairModel, Sample
 from imdl_bench.weights import Weights, find_weights
 
 PUBLISHED = "results/published"
+KINDS = ("models", "datasets", "protocols", PUBLISHED)
 ONE_FILE = {"protocols": "*.yaml", PUBLISHED: "*.csv"}  # kinds that are files; the others are folders with a card
 
 
@@ -243,10 +244,14 @@ def _content(kind: str, card: Path) -> str:
 def _roots() -> list[Path]:
     import imdl_bench
 
-    roots = [Path(folder) for folder in imdl_bench.__path__]
+    package, *_ = roots = [Path(folder) for folder in imdl_bench.__path__]
     for folder in roots:
         if not folder.is_dir():
             raise UsageError(f"IMDL_BENCH_PATH names {folder}, which is not a folder")
+        if folder != package and not any((folder / kind).is_dir() for kind in KINDS):
+            raise UsageError(
+                f"IMDL_BENCH_PATH names {folder}, which holds none of {', '.join(KINDS)}; name their parent"
+            )
     return roots
 
 

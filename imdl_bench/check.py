@@ -19,7 +19,7 @@ from imdl_bench.layouts import list_images
 from imdl_bench.types import Sample
 
 Severity = Literal["error", "warning", "info"]
-EXAMPLES = 3
+EXAMPLES, LONGEST = 3, 240  # files shown of a finding, and letters of each
 COLUMNS = ("dataset", "split", "severity", "finding", "count", "file", "detail")
 
 
@@ -64,7 +64,7 @@ class CheckReport:
         for finding in self.findings:
             row = f"{finding.severity:<8} {finding.finding:<{width}} {finding.count:>7}  {finding.detail}"
             lines.append(row.rstrip())
-            lines += [f"{'':9}{file}  {remark}".rstrip() for file, remark in finding.files[:EXAMPLES]]
+            lines += [_shortened(f"{'':9}{file}  {remark}".rstrip()) for file, remark in finding.files[:EXAMPLES]]
             if len(finding.files) > EXAMPLES:
                 lines.append(f"{'':9}+{len(finding.files) - EXAMPLES} more (all with --csv FILE)")
         errors = sum(finding.severity == "error" for finding in self.findings)
@@ -264,6 +264,11 @@ def _duplicates(data: Dataset, files: dict[Path, _File]) -> list[Finding]:
         *_listed(data, "warning", "forged identical to pristine", _first(data, mixed), "one of the labels is wrong"),
         *_listed(data, "warning", "identical images", _first(data, same), "counted more than once"),
     ]
+
+
+def _shortened(line: str) -> str:
+    """Dozens of identical files are one line of a table."""
+    return line if len(line) <= LONGEST else line[:LONGEST] + " ... (whole with --csv FILE)"
 
 
 def _first(data: Dataset, groups: Iterable[list[Path]]) -> list[tuple[Path, str]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 import imdl_bench
 from imdl_bench.commands.catalogue import add_list, add_show
@@ -23,7 +24,7 @@ from imdl_bench.commands.run import add_run
 from imdl_bench.commands.sweep import add_sweep
 from imdl_bench.commands.synth import add_synth
 from imdl_bench.commands.weights import add_weights
-from imdl_bench.errors import ImdlBenchError
+from imdl_bench.errors import ImdlBenchError, nearest
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -50,12 +51,32 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest right word; the usage is what ``--help`` is for."""
+
+    def error(self, message: str) -> NoReturn:
+        found = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        hint = nearest(found[1], re.findall(r"[\w-]+", found[2])) if found else ""
+        self.exit(WRONG, f"{self.prog}: {message}{hint} (all options: `{self.prog} --help`)\n")
+
+    def parse_known_args(
+        self, args: Any = None, namespace: Any = None
+    ) -> Any:  # a command's parser is asked by this one
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"no option {unknown[0]!r}{nearest(unknown[0], self._options())}")
+        return found, unknown
+
+    def _options(self) -> Iterable[str]:
+        return [name for action in self._actions for name in action.option_strings]
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="imdl-bench", description="Compare image-manipulation detectors; every number says how it was made."
     )
     parser.add_argument("--version", action="version", version=f"imdl-bench {imdl_bench.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands: Any = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(add_list, add_show, add_check, add_predict),
         *(add_run, add_sweep, add_leaderboard, add_compare, add_report, add_plot),

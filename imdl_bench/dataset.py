@@ -190,9 +190,11 @@ def _count_remarks(card: DatasetCard, samples: Sequence[Sample]) -> list[str]:
         "pristine": sum(not sample.forged for sample in samples),
     }
     expected = {"forged": card.expected.forged, "pristine": card.expected.pristine}
-    return [
-        f"{card.name}: {found[side]} of {count} {side} images found; to list them: imdl-bench check {card.name} "
-        "--data DIR"
+    differ = [
+        f"{found[side]} of {count} {side}"
         for side, count in expected.items()
         if count is not None and found[side] != count
     ]
+    if not differ:
+        return []
+    return [f"{card.name}: {' and '.join(differ)} images found; to list them: imdl-bench check {card.name} --data DIR"]

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from imdl_bench.cache import write_atomically
 from imdl_bench.columns import drawn
 from imdl_bench.dataset import Dataset
-from imdl_bench.errors import ImageError
+from imdl_bench.errors import DataError, ImageError
 from imdl_bench.images import read_image
+from imdl_bench.layouts import list_images
 from imdl_bench.types import DONOR, Image
 
 DISTANCE = 6
@@ -121,7 +122,7 @@ class _Look:
 
 def near_duplicates(
     first: Dataset,
-    second: Dataset | None = None,
+    second: Dataset | Path | None = None,
     *,
     distance: int = DISTANCE,
     workers: int = 1,
@@ -134,11 +135,14 @@ def near_duplicates(
 
     Args:
         first: a data set, or one of its splits.
-        second: another; without it ``first`` is compared with itself, each pair of its images once. In a set of
-            forgeries these are also a forgery and its photograph.
+        second: another, or a folder of whatever layout, all of its pictures; without it ``first`` is compared
+            with itself, each pair of its images once. In a set of forgeries these are also a forgery and its photograph.
         distance: bits, of 64, in which two hashes may differ.
         workers: threads that decode.
         progress: told of every file read.
+
+    Raises:
+        DataError: the folder holds no picture.
     """
     inside, second = second is None, second or first
     ids = [_pictures(first), _pictures(second)]
@@ -151,7 +155,7 @@ def near_duplicates(
     names = ids[1] | ids[0]
     readable = [[path for path in side if not looks[path].problem] for side in ids]
     return NearDuplicates(
-        names=(f"{first.card.name}/{first.split}", f"{second.card.name}/{second.split}"),
+        names=(_title(first), _title(second)),
         counts=(len(readable[0]), len(readable[1])),
         distance=distance,
         pairs=_pairs(ids, readable, looks, distance, inside=inside),
@@ -175,8 +179,17 @@ def perceptual_hash(image: Image) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]
     return imagehash.phash(small).hash.ravel(), imagehash.phash(turned).hash.ravel()
 
 
-def _pictures(data: Dataset) -> dict[Path, str]:
+def _title(data: Dataset | Path) -> str:
+    return str(data) if isinstance(data, Path) else f"{data.card.name}/{data.split}"
+
+
+def _pictures(data: Dataset | Path) -> dict[Path, str]:
     """The id of every distinct image file; pairs use many of theirs more than once."""
+    if isinstance(data, Path):
+        pictures = {path: path.relative_to(data).as_posix() for path in list_images(data)}
+        if not pictures:
+            raise DataError(f"{data}: no picture lies in this folder")
+        return pictures
     found: dict[Path, str] = {}
     for sample in data:
         found.setdefault(sample.image, sample.id)

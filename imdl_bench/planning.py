@@ -14,7 +14,7 @@ from imdl_bench.cards import RECORDED, DataLine, ModelCard, Protocol
 from imdl_bench.contamination import contamination
 from imdl_bench.dataset import Dataset, load_dataset
 from imdl_bench.distortions import Distortion, parse_distortions
-from imdl_bench.errors import UsageError, nearest
+from imdl_bench.errors import DataError, UsageError, nearest
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.model_spec import ModelSpec
 from imdl_bench.predictions import Folder, Recorded, match, read_folder
@@ -118,7 +118,7 @@ def plan_run(
         for text in models or protocol.models
     ]
     contenders = [each if isinstance(each, Folder) else _contender(*each, options) for each in wanted]
-    loaded = [_load_line(protocol, line, data, options) for line in protocol.data]
+    loaded = _load_data(protocol, data, options)
     by_line = [
         tuple(_on_line(protocol, each, metrics, distortions, found, options, progress) for each in contenders)
         for found in loaded
@@ -230,6 +230,19 @@ def _refuse_missing_outputs(protocol: Protocol, name: str, outputs: Sequence[str
         )
     if "mask" in missing:
         raise UsageError(f"{name} gives no mask, but {protocol.name} scores images by it")
+
+
+def _load_data(
+    protocol: Protocol, data: Path | str | Mapping[str, Path] | None, options: Options
+) -> list[tuple[Dataset, tuple[Sample, ...], tuple[str, ...]]]:
+    """Every line of data; where one is missing, how to run without it."""
+    try:
+        return [_load_line(protocol, line, data, options) for line in protocol.data]
+    except (DataError, UsageError) as error:
+        if len({line.dataset for line in protocol.data}) == 1:
+            raise
+        names = ", ".join(dict.fromkeys(line.dataset for line in protocol.data))
+        raise type(error)(f"{error}. Only part of {protocol.name} ({names}): --dataset NAME, repeatable") from None
 
 
 def _load_line(

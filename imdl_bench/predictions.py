@@ -122,7 +122,9 @@ def read_folder(text: str) -> Folder:
     """The folder behind ``predictions:DIR``, with the name of everything in it. Raises UsageError."""
     written = text.removeprefix(f"{RECORDED}:")
     given = Path(written).expanduser().absolute()
-    if not written or not given.is_dir():
+    if not written:
+        raise UsageError(f"{text} names no folder; write {RECORDED}:DIR (`imdl-bench show {RECORDED}` says how)")
+    if not given.is_dir():
         known = [path.name for path in given.parent.iterdir() if path.is_dir()] if given.parent.is_dir() else []
         raise UsageError(f"{text}: no such folder{nearest(given.name, known)} (`imdl-bench show {RECORDED}` says how)")
     root = given.resolve()

@@ -24,6 +24,8 @@ from imdl_bench.thumbnails import KeptMask
 from imdl_bench.types import DONOR
 from imdl_bench.weights import is_untrained
 
+WHAT_RUNS_ARE = "give a folder that `imdl-bench run` wrote, such as results/runs, or a run.sqlite in it"
+
 
 class UnfinishedRun(DataError):
     """A run that has not scored all its images yet."""
@@ -91,7 +93,9 @@ def find_runs(places: Iterable[Path]) -> list[Path]:
     for place in places:
         inside = [place] if place.is_file() else sorted(place.rglob("run.sqlite"))
         if not inside:
-            raise UsageError(f"{place}: no run here; give a folder that `imdl-bench run` wrote, such as results/runs")
+            raise UsageError(f"{place}: no run here; {WHAT_RUNS_ARE}")
+        if place.is_file() and place.suffix != ".sqlite":
+            raise UsageError(f"{place}: is no run; {WHAT_RUNS_ARE}")
         found += inside
     return list(dict.fromkeys(found))
 

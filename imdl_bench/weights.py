@@ -127,7 +127,13 @@ def fetch_weights(card: ModelCard, name: str, *, accept_licence: bool) -> list[P
         )
     for place in missing:
         sent = f"{entry.url[place]}: what came is not the file that the card knows"
-        download_file(entry.url[place], paths[place], MAX_BYTES, check=partial(_refuse_other, entry, place, sent))
+        try:
+            download_file(entry.url[place], paths[place], MAX_BYTES, check=partial(_refuse_other, entry, place, sent))
+        except DataError as error:
+            raise DataError(
+                f"{error}; get {', '.join(entry.files)} from {entry.page or card.paper} yourself "
+                f"and write {card.name}@{OFFICIAL}PATH"
+            ) from None
     for place, path in enumerate(paths):
         again = "delete it to fetch it again" if entry.url else f"get it again from {entry.page}"
         _refuse_other(entry, place, f"{path}: is not the file that the card knows; {again}", path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +156,10 @@ def test_yaml_tags_run_no_code(tmp_path: Path) -> None:
     path.write_text("name: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(CardError, match="cannot be read"):
         imdl_bench.load_protocol(path)
+
+
+def test_a_plug_in_folder_that_holds_no_kind_of_plug_in_is_an_error(
+    cli: Callable[..., subprocess.CompletedProcess[str]], plugin: Path
+) -> None:
+    done = cli("list", "models", IMDL_BENCH_PATH=str(plugin / "models"))
+    assert done.returncode == 2 and "name their parent" in done.stderr

@@ -59,12 +59,20 @@ def test_help_says_what_is_written(cli: Cli, command: str) -> None:
         (["predict", "nothing", "a.jpg", "--out", "x"], "no model 'nothing'"),
         (["check", "columbia"], "--data DIR"),
         (["frobnicate"], "invalid choice"),
+        (["rnu"], "did you mean 'run'"),
+        (["run", "quickstart", "--modle", "ela"], "no option '--modle'; did you mean '--model'"),
+        (["run", "quickstart", "--dataset", "columbia"], "it has sample"),
+        (["run", "quickstart", "--model", "predictions:"], "names no folder"),
+        (["run", "standard", "--model", "ela"], "--dataset NAME"),
+        (["report", "nowhere", "-o", "x.pdf"], "end the name with .html"),
+        (["check", "sample", "--against-data", "nowhere"], "no such folder"),
     ],
 )
 def test_wrong_usage_is_one_message_and_exit_code_2(cli: Cli, tmp_path: Path, arguments: list[str], hint: str) -> None:
     done = cli(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert hint in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1, "what is wrong, not the whole usage"
 
 
 def test_run_writes_a_leaderboard_and_rows(cli: Cli, tmp_path: Path) -> None:

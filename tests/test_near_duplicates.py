@@ -41,7 +41,7 @@ def originals(tmp_path: Path, photo: np.ndarray) -> Dataset:
     return data_set(tmp_path / "a", {f"{n}.png": crop for n, crop in enumerate(crops(photo))})
 
 
-def found(first: Dataset, second: Dataset | None = None, distance: int = 6) -> list[tuple[str, str, bool, bool]]:
+def found(first: Dataset, second: Dataset | Path | None = None, distance: int = 6) -> list[tuple[str, str, bool, bool]]:
     pairs = near_duplicates(first, second, distance=distance, workers=2).pairs
     return [(pair.image, pair.against, pair.mirrored, pair.identical) for pair in pairs]
 
@@ -148,3 +148,15 @@ def test_on_the_command_line(originals: Dataset, tmp_path: Path, photo: np.ndarr
         assert cli(*command, *wrong).returncode == 2
     alone = cli("check", "folder", "--data", tmp_path / "a", "--distance", "3")
     assert alone.returncode == 2 and "--against DATASET" in alone.stderr
+
+
+def test_a_folder_of_pictures_needs_no_layout(originals: Dataset, tmp_path: Path, photo: np.ndarray, cli: Cli) -> None:
+    plain = tmp_path / "plain pictures"
+    save(plain / "2024" / "copy.png", crops(photo)[1])
+    save(plain / "other.png", np.rot90(photo))
+    assert found(originals, plain) == [("Au/1.png", "2024/copy.png", False, True)]
+    hit = cli("check", "folder", "--data", tmp_path / "a", "--against-data", plain)
+    assert hit.returncode == 1 and "2024/copy.png" in hit.stdout, hit.stderr
+    (tmp_path / "empty").mkdir()
+    nothing = cli("check", "folder", "--data", tmp_path / "a", "--against-data", tmp_path / "empty")
+    assert nothing.returncode == 2 and "no picture" in nothing.stderr

@@ -129,6 +129,7 @@ def test_printed_numbers_stand_beside_ours_suspect_ones_are_struck_and_contamina
 
 def test_the_same_runs_make_the_same_bytes(runs: Path, page: str, tmp_path: Path) -> None:
     report = write_report([runs, runs], tmp_path / "again.html")
+    assert write_report(str(runs), tmp_path / "one place.html").n_runs == report.n_runs
     assert report.path.read_text(encoding="utf-8") == page and report.size == report.path.stat().st_size
 
 

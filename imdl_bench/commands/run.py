@@ -70,7 +70,9 @@ def chosen_protocol(options: argparse.Namespace) -> Protocol:
     known = [line.dataset for line in protocol.data]
     for name in options.dataset:
         if name not in known:
-            raise UsageError(f"{protocol.name} has no data set {name!r}{nearest(name, known)}")
+            raise UsageError(
+                f"{protocol.name} has no data set {name!r}{nearest(name, known)} (it has {', '.join(known)})"
+            )
     return protocol.model_copy(update={"data": chosen})
 
 

@@ -27,6 +27,7 @@ from imdl_bench.tables import DAGGER
 FOLDER = Path(__file__).parent
 SCRIPTS = ("tables.js", "gallery.js", "page.js")
 SHOWN_NAMES = 6
+ENDINGS = (".html", ".htm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +40,28 @@ class Report:
     left_out: tuple[str, ...]
 
 
-def write_report(places: Iterable[Path | str], out: Path | str, *, gallery: int = 4) -> Report:
+def write_report(places: Iterable[Path | str] | Path | str, out: Path | str, *, gallery: int = 4) -> Report:
     """Write every finished run at or under the given files and folders as one HTML file that asks nothing of a network.
 
     The same runs make the same bytes, as long as their data lie where they lay: photographs and truths are read again,
     masks are in the runs.
 
     Args:
-        places: run files, or folders that hold them.
-        out: the file.
+        places: run files, or folders that hold them; one or several.
+        out: the file, ``.html`` or ``.htm``.
         gallery: images on each shelf of the gallery; 0 leaves it out.
 
     Raises:
-        UsageError: a place holds no run, or ``gallery`` is negative.
+        UsageError: a place holds no run, ``gallery`` is negative, or ``out`` has another ending.
         DataError: no run is finished and whole, or the file cannot be written.
     """
     if gallery < 0:
         raise UsageError(f"a gallery of {gallery} images: give a whole number from 0 up")
-    where = [Path(place).expanduser() for place in places]
+    path = Path(out).expanduser()
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"{path}: a report is HTML; end the name with {' or '.join(ENDINGS)}")
+    given = [places] if isinstance(places, (str, Path)) else places
+    where = [Path(place).expanduser() for place in given]
     found, left_out = read_runs(find_runs(where))
     runs, lines = [], list[Line]()
     for run in sorted(found, key=_order):
@@ -70,7 +75,6 @@ def write_report(places: Iterable[Path | str], out: Path | str, *, gallery: int 
         raise DataError(f"no finished run to report: {'; '.join(left_out)}")
     told = [_below(reason, where) for reason in left_out]
     content = _page(runs, in_order(lines), told, gallery).encode(errors="backslashreplace")
-    path = Path(out).expanduser()
     write_atomically(path, content)
     return Report(path, len(content), len(runs), tuple(left_out))
 
