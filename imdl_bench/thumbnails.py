@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MASK_SIDE = 256  # pixels of the longer side of a kept mask
-JPEG_QUALITY = 85
+MASK_QUALITY, PHOTO_QUALITY = 60, 85  # a kept mask takes 4 to 9 kB
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ def mask_thumbnail(mask: NDArray[np.float32]) -> KeptMask:
     small = _smaller(mask, MASK_SIDE)
     top = float(small.max())
     shades = small / np.float32(top) if top else small  # 255 / top would overflow where all is near 1e-40
-    return KeptMask(_jpeg(np.rint(shades * 255).astype(np.uint8)), top)
+    return KeptMask(_jpeg(np.rint(shades * 255).astype(np.uint8), MASK_QUALITY), top)
 
 
 def photo_thumbnail(image: NDArray[np.uint8], side: int) -> bytes:
     """A photograph uint8 (H, W, 3) RGB as JPEG, at most ``side`` pixels a side."""
-    return _jpeg(np.ascontiguousarray(_smaller(image, side)[..., ::-1]))
+    return _jpeg(np.ascontiguousarray(_smaller(image, side)[..., ::-1]), PHOTO_QUALITY)
 
 
 def truth_thumbnail(truth: NDArray[np.bool_], side: int) -> bytes:
@@ -58,7 +58,7 @@ def _smaller(pixels: NDArray[Any], side: int) -> NDArray[Any]:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     import cv2
 
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
