@@ -77,7 +77,7 @@ def _check_names(names: Sequence[str] | None, runs: Sequence[Run]) -> None:
     known = list(dict.fromkeys(metric.name for run in runs for metric in run.metrics))
     for name in names or ():
         if name not in known:
-            raise UsageError(f"no run has the metric {name!r}{nearest(name, known)}")
+            raise UsageError(f"no run has the metric {name!r}{nearest(name, known)} (they have: {', '.join(known)})")
 
 
 def _compared(run: Run, level: str) -> Compared:

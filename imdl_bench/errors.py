@@ -31,6 +31,9 @@ class PredictionError(ImdlBenchError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The clause ``; did you mean 'x'?`` for the closest of ``known``, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    """The clause ``; did you mean 'x'?`` for the first of ``known`` that begins with ``word``, else the closest; or an
+    empty string."""
+    words = list(known)
+    begun = [each for each in words if word and each.startswith(word)]
+    close = begun or difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

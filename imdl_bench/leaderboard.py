@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imdl_bench import metrics
-from imdl_bench.errors import DataError
+from imdl_bench.errors import DataError, UsageError, nearest
 from imdl_bench.metrics.names import Metric
 from imdl_bench.metrics.summary import Summary, summarize
 from imdl_bench.published import Match, PublishedNumber, match
@@ -76,6 +76,15 @@ def read_lines(runs: Sequence[Path]) -> tuple[list[Line], list[str]]:
     if damaged and not lines:
         raise DataError("; ".join(damaged))
     return in_order(lines), left_out + damaged
+
+
+def of_metrics(lines: Sequence[Line], names: Sequence[str] | None) -> list[Line]:
+    """The lines of the named metrics; all of them without names. Raises UsageError for one that no run has."""
+    known = list(dict.fromkeys(line.metric for line in lines))
+    for name in names or ():
+        if name not in known:
+            raise UsageError(f"no run has the metric {name!r}{nearest(name, known)} (they have: {', '.join(known)})")
+    return [line for line in lines if names is None or line.metric in names]
 
 
 def in_order(lines: Sequence[Line]) -> list[Line]:

@@ -136,7 +136,8 @@ def near_duplicates(
     Args:
         first: a data set, or one of its splits.
         second: another, or a folder of whatever layout, all of its pictures; without it ``first`` is compared
-            with itself, each pair of its images once. In a set of forgeries these are also a forgery and its photograph.
+            with itself, each pair of its images once. In a set of forgeries these are also a forgery and its
+            photograph.
         distance: bits, of 64, in which two hashes may differ.
         workers: threads that decode.
         progress: told of every file read.

@@ -69,8 +69,20 @@ def to_csv(lines: Sequence[Line], *, timing: bool) -> str:
 
 
 def to_text(lines: Sequence[Line]) -> str:
-    """Tables for a terminal: per data set and protocol, metrics down, models across, intervals in brackets."""
-    return "\n\n".join(_text_table(title, part) for title, part in _by_data(lines))
+    """Tables for a terminal: per data set and protocol, metrics down, models across, intervals in brackets.
+
+    Behind the last table of a data set stand what a reader must know of its runs, and what papers print.
+    """
+    parts = _by_data(lines)
+    on_data: dict[tuple[str, int, str, str], list[Line]] = {}
+    for _, part in parts:
+        on_data.setdefault(_place(part[0]), []).extend(part)
+    texts = []
+    for place, (title, part) in enumerate(parts):
+        follows = place + 1 < len(parts) and _place(parts[place + 1][1][0]) == _place(part[0])
+        said = [] if follows else [*_notes(on_data[_place(part[0])]), *_beside(on_data[_place(part[0])])]
+        texts.append("\n".join([*_text_table(title, part), *said]))
+    return "\n\n".join(texts)
 
 
 def to_html(lines: Sequence[Line]) -> str:
@@ -122,6 +134,10 @@ def _exported(row: Row, own: Sequence[tuple[int, str]], remark: tuple[str, ...],
         name: None if values is None or math.isnan(values[place]) else float(values[place]) for place, name in own
     }
     return table
+
+
+def _place(line: Line) -> tuple[str, int, str, str]:
+    return (line.protocol, line.version, line.dataset, line.split)
 
 
 def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
@@ -221,7 +237,7 @@ def labels_of(lines: Sequence[Line]) -> dict[str, str]:
     return {run: label + DAGGER if run in marked else label for run, label in labels.items()}
 
 
-def _text_table(title: str, lines: list[Line]) -> str:
+def _text_table(title: str, lines: list[Line]) -> list[str]:
     labels, heading = labels_of(lines), _heading(lines)
     by_model: dict[str, list[Line]] = {}
     for line in lines:
@@ -233,7 +249,7 @@ def _text_table(title: str, lines: list[Line]) -> str:
     table.append(["images failed", *(str(_failed(part)) for part in by_model.values())])
     table.append(["seconds per image", *(_seconds(part) for part in by_model.values())])
     shown = drawn(table)
-    return "\n".join([title, shown[-1], *shown, *_notes(lines), *_beside(lines)])
+    return [title, shown[-1], *shown]
 
 
 def _beside(lines: Sequence[Line]) -> list[str]:

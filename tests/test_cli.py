@@ -141,3 +141,16 @@ def test_start_up_loads_no_heavy_library() -> None:
     code = f"import sys, imdl_bench; imdl_bench.list_models(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_leaderboard_of_one_metric_is_written_as_its_ending_says(cli: Cli, tmp_path: Path) -> None:
+    cli("sweep", "robustness-quick", "--model", "ela", "--limit", "4", "--quiet", "--out", "out", cwd=tmp_path)
+    chosen = ("leaderboard", "out/runs", "--metric", "pixel_auc/per-image")
+    assert cli(*chosen, "--out", "a.tex", cwd=tmp_path).returncode == 0
+    table = (tmp_path / "a.tex").read_text()
+    assert table.count(r"\begin{tabular}") == 1 and "image_auc" not in table
+    text = cli("leaderboard", "out/runs", "--format", "text", cwd=tmp_path).stdout
+    assert text.count("ela: limited to 4 of 96 samples") == 1, "said once, not below the table of each metric"
+    assert text.count("robustness-quick v1 on sample/full") == 3
+    wrong = cli("leaderboard", "out/runs", "--metric", "pixel_auc", cwd=tmp_path)
+    assert wrong.returncode == 2 and "did you mean 'pixel_auc/per-image'" in wrong.stderr

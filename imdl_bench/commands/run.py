@@ -22,6 +22,8 @@ from imdl_bench.commands.options import (
 )
 from imdl_bench.errors import UsageError, nearest
 
+SHOWN_RUNS = 3  # of which the rows are named at the end
+
 if TYPE_CHECKING:
     from imdl_bench.benchmark import RunResult
 
@@ -95,8 +97,10 @@ def show_result(result: RunResult) -> int:
     if result.n_new == 0:
         print("nothing to do: this run was already finished")
     print(f"leaderboard: {result.leaderboard}")
-    for path in result.runs:
+    for path in result.runs[:SHOWN_RUNS]:
         print(f"per image:   {path.with_name('rows.csv')}")
+    if len(result.runs) > SHOWN_RUNS:
+        print(f"             +{len(result.runs) - SHOWN_RUNS} more rows.csv of the same layout")
     if result.n_failed:
         print(
             f"{result.n_failed} images could not be scored; their reasons stand in rows.csv "
