@@ -85,6 +85,14 @@ def to_text(lines: Sequence[Line]) -> str:
     return "\n\n".join(texts)
 
 
+def overview(lines: Sequence[Line]) -> str:
+    """Of a protocol with several data sets and metrics, the first metric: data down, models across; empty without."""
+    first = [line for line in lines if line.metric == lines[0].metric]
+    if len(first) == len(lines):
+        return ""
+    return "\n\n".join("\n".join(_text_table(title, part)) for title, part in _by_data(first) if _across_data(part))
+
+
 def to_html(lines: Sequence[Line]) -> str:
     """Tables for a notebook: per data set, models down, metrics across, and what a reader must know below."""
     marks = Marks("<b>{}</b>", "<s>{}</s>", escape, "")
@@ -141,14 +149,19 @@ def _place(line: Line) -> tuple[str, int, str, str]:
 
 
 def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
-    """Tables: per data set the metrics; where there are several levels of distortion, per metric the levels."""
+    """Tables: per data set the metrics; of one metric alone the data sets; of several levels, per metric the levels."""
     levels: dict[tuple[str, int, str, str], set[str]] = {}
+    metrics: dict[tuple[str, int], set[str]] = {}
     for line in lines:
-        levels.setdefault((line.protocol, line.version, line.dataset, line.split), set()).add(line.distortion)
+        levels.setdefault(_place(line), set()).add(line.distortion)
+        metrics.setdefault((line.protocol, line.version), set()).add(line.metric)
     parts: dict[str, list[Line]] = {}
     for line in lines:
         title = f"{line.protocol} v{line.version} on {line.dataset}/{line.split}"
-        if len(levels[line.protocol, line.version, line.dataset, line.split]) > 1:
+        several = sum(place[:2] == (line.protocol, line.version) for place in levels) > 1
+        if several and len(metrics[line.protocol, line.version]) == 1 and levels[_place(line)] == {NONE}:
+            title = f"{line.protocol} v{line.version}: {line.metric}"
+        elif len(levels[_place(line)]) > 1:
             title += f": {line.metric}"
         elif line.distortion != NONE:
             title += f" after {line.distortion}"
@@ -158,9 +171,25 @@ def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
 
 def _heading(lines: Sequence[Line]) -> Callable[[Line], str]:
     """What tells the lines of one model apart within a table."""
+    if _across_data(lines):
+        return lambda line: f"{line.dataset}/{line.split}"
     if len({line.distortion for line in lines}) > 1:
         return lambda line: line.distortion
     return lambda line: line.metric
+
+
+def _across_data(lines: Sequence[Line]) -> bool:
+    return len({_place(line) for line in lines}) > 1
+
+
+def _labels(lines: Sequence[Line]) -> dict[str, str]:
+    """A name per run. Across data sets the dagger stands at the numbers that it is about."""
+    if not _across_data(lines):
+        return labels_of(lines)
+    on_data: dict[tuple[str, int, str, str], dict[str, tuple[str, str]]] = {}
+    for line in lines:
+        on_data.setdefault(_place(line), {})[line.run] = (line.model, line.weights)
+    return {run: label for runs in on_data.values() for run, label in model_labels(runs).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,21 +203,26 @@ class Marks:
 
 
 def _rows(lines: Sequence[Line], marks: Marks) -> list[list[str]]:
-    """Head and body of a table: models down, metrics across; of a sweep, levels down, models across.
+    """Head and body of a table: models down, metrics or data sets across; of a sweep, levels down, models across.
 
     What papers print for a model stands beside it.
     """
-    labels, heading = labels_of(lines), _heading(lines)
+    labels, heading, across_data = _labels(lines), _heading(lines), _across_data(lines)
     columns = list(dict.fromkeys(map(heading, lines)))
     best = {column: best_value([line for line in lines if heading(line) == column]) for column in columns}
     rows = [[marks.text(text) for text in ("model", *columns)]]
     for label in dict.fromkeys(labels[line.run] for line in lines):
         own = {heading(line): line for line in lines if labels[line.run] == label}
-        rows.append([marks.text(label), *(_cell(own.get(column), best[column], marks) for column in columns)])
+        cells = [_cell(own.get(column), best[column], marks) for column in columns]
+        daggers = [
+            marks.text(DAGGER) if across_data and column in own and _is_marked(own[column]) else ""
+            for column in columns
+        ]
+        rows.append([marks.text(label), *map(str.__add__, cells, daggers)])
         if any(line.published_in for line in own.values()):
             printed = [_printed(own.get(column), marks) for column in columns]
             rows.append([marks.text(f"{label.removesuffix(DAGGER)} as published"), *printed])
-    if columns[0] == lines[0].metric:
+    if across_data or columns[0] == lines[0].metric:
         return rows
     rows[0][0] = "distortion"
     return [list(column) for column in zip(*rows, strict=True)]
@@ -238,13 +272,13 @@ def labels_of(lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _text_table(title: str, lines: list[Line]) -> list[str]:
-    labels, heading = labels_of(lines), _heading(lines)
+    labels, heading = _labels(lines), _heading(lines)
     by_model: dict[str, list[Line]] = {}
     for line in lines:
         by_model.setdefault(labels[line.run], []).append(line)
     cells = {(labels[line.run], heading(line)): _with_interval(line) for line in lines}
     rows = list(dict.fromkeys(map(heading, lines)))
-    first = "metric" if rows[0] == lines[0].metric else "distortion"
+    first = "data" if _across_data(lines) else "metric" if rows[0] == lines[0].metric else "distortion"
     table = [[first, *by_model]] + [[row, *(cells.get((model, row), "") for model in by_model)] for row in rows]
     table.append(["images failed", *(str(_failed(part)) for part in by_model.values())])
     table.append(["seconds per image", *(_seconds(part) for part in by_model.values())])
@@ -254,7 +288,7 @@ def _text_table(title: str, lines: list[Line]) -> list[str]:
 
 def _beside(lines: Sequence[Line]) -> list[str]:
     """Published, ours, difference, interval and n, row by row, where papers print the same thing."""
-    labels, notes = labels_of(lines), list[str]()
+    labels, notes = _who(lines), list[str]()
     table = [["model", "distortion", "metric", "published", "ours", "difference", "interval", "n", "in", "notes"]]
     for line in (line for line in lines if line.published_in):
         said = [f"suspect: {line.published_suspect}" if line.published_suspect else "", line.published_note]
@@ -283,7 +317,7 @@ def _place_of(text: str, notes: list[str]) -> int:
 
 def _notes(lines: Sequence[Line]) -> list[str]:
     """What a reader of the table must know about each run: failures, and its remarks."""
-    labels = labels_of(lines)
+    labels = _who(lines)
     notes: dict[str, list[str]] = {}
     for line in {line.run: line for line in lines}.values():
         n_failed = _failed([other for other in lines if other.run == line.run])
@@ -294,14 +328,22 @@ def _notes(lines: Sequence[Line]) -> list[str]:
     return [f"{', '.join(models)}: {note}" for note, models in notes.items()]
 
 
+def _who(lines: Sequence[Line]) -> dict[str, str]:
+    """A name per run, with its data where there are several."""
+    labels = _labels(lines)
+    on = {line.run: f" on {line.dataset}/{line.split}" for line in lines} if _across_data(lines) else {}
+    return {run: f"{label}{on.get(run, '')}" for run, label in labels.items()}
+
+
 def _failed(lines: Sequence[Line]) -> int:
-    """Of one run, over its levels."""
-    return sum({line.distortion: line.n_failed for line in lines}.values())
+    """Of one model, over its runs and levels."""
+    return sum({(line.run, line.distortion): line.n_failed for line in lines}.values())
 
 
 def _seconds(lines: Sequence[Line]) -> str:
-    """Of one run, the mean over its levels."""
-    known = [s for s in {line.distortion: line.seconds_per_image for line in lines}.values() if not math.isnan(s)]
+    """Of one model, the mean over its runs and levels."""
+    seconds = {(line.run, line.distortion): line.seconds_per_image for line in lines}
+    known = [each for each in seconds.values() if not math.isnan(each)]
     return f"{sum(known) / len(known):.3f}" if known else "-"
 
 
@@ -309,7 +351,7 @@ def _with_interval(line: Line) -> str:
     if math.isnan(line.value):
         return f"undefined (n={line.n})"
     interval = "" if math.isnan(line.ci_low) else f" [{line.ci_low:.3f}, {line.ci_high:.3f}]"
-    return f"{line.value:.4f}{interval} n={line.n}" + (f" -{line.n_skipped}" if line.n_skipped else "")
+    return f"{line.value:.4f}{interval} n={line.n}" + (f" ({line.n_skipped} skipped)" if line.n_skipped else "")
 
 
 def _tex(text: str) -> str:

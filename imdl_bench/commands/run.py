@@ -92,8 +92,12 @@ def run_protocol(protocol: Protocol, options: argparse.Namespace) -> RunResult:
 
 
 def show_result(result: RunResult) -> int:
-    """Print the table and where the numbers lie; the exit code."""
+    """Print the tables and where the numbers lie; the exit code."""
+    from imdl_bench.tables import overview
+
     print(result)
+    if summary := overview(result.lines):
+        print(f"\n{summary}")
     if result.n_new == 0:
         print("nothing to do: this run was already finished")
     print(f"leaderboard: {result.leaderboard}")
