@@ -110,7 +110,7 @@ def run(
     runs = find_runs(cell.folder / "run.sqlite" for plan in plans for cell in plan.cells)
     lines, left_out = read_lines(runs)
     if left_out:
-        raise DataError("; ".join(left_out))
+        raise DataError("\n".join(left_out))
     for path in runs:
         export_rows(path, timing=timing)
     table = options.out / "leaderboards" / f"{card.name}.csv"

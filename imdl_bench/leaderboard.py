@@ -74,7 +74,7 @@ def read_lines(runs: Sequence[Path]) -> tuple[list[Line], list[str]]:
         except DataError as error:
             damaged.append(str(error))
     if damaged and not lines:
-        raise DataError("; ".join(damaged))
+        raise DataError("\n".join(damaged))
     return in_order(lines), left_out + damaged
 
 

@@ -182,7 +182,7 @@ def match(
             raise _nothing_found(folder, dataset, next(iter(found.values())), base)
     used = {hit for hit in hits.values() if hit} | ({table} if table else set())
     strangers = [sample for level, sample in lines if (level, sample) not in hits]
-    remarks = _remarks(folder.label, _unused(folder, base, used), strangers)
+    remarks = _remarks(_unused(folder, base, used), strangers)
     stamps = {path: file_stamp(path) for path in masks.values() if isinstance(path, Path)}
     content = _content(masks, scores, workers, progress)
     return Recorded(outputs, content, remarks, needs, masks, scores, stamps)
@@ -300,10 +300,10 @@ def _unused(folder: Folder, base: str, used: set[str]) -> list[str]:
     return sorted(n for n in folder.files.keys() - used if n.startswith(base) and not n.startswith(others))
 
 
-def _remarks(label: str, extra: Sequence[str], strangers: Sequence[str]) -> tuple[str, ...]:
+def _remarks(extra: Sequence[str], strangers: Sequence[str]) -> tuple[str, ...]:
     found = ((extra, "files", "masks"), (strangers, f"lines of {SCORES}", "scores"))
     return tuple(
-        f"{label}: {len(names)} {what} are {kind} of no sample here, first {_printable(names[0])}"
+        f"{len(names)} {what} are {kind} of no sample here, first {_printable(names[0])}"
         for names, what, kind in found if names
     )  # fmt: skip
 

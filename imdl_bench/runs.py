@@ -147,7 +147,7 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
                 left_out.append(f"{path}: the same run as one before, counted once")
             runs.setdefault(run.key.hash, run)
     if damaged and not runs:
-        raise DataError("; ".join(damaged))
+        raise DataError("\n".join(damaged))
     return list(runs.values()), left_out + damaged
 
 

@@ -138,7 +138,7 @@ def test_what_fails_is_recorded_and_the_rest_goes_on(masks: Path, cli: Cli) -> N
     assert "no mask: looked for 04.png.png, 04.png.npy, 04.png, 04.npy, none/04.png.png" in reasons["04.png"]
     assert "the mask is 20x10, the image 120x160; write masks at the image's own size" in reasons["05.png"]
     assert "not a picture" in reasons["06.png"]
-    assert "predictions:elsewhere: 1 files are masks of no sample here, first notes.txt" in result.lines[0].remarks
+    assert "1 files are masks of no sample here, first notes.txt" in result.lines[0].remarks
     assert {line.n_failed for line in result.lines} == {3}
 
 
