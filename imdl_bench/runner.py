@@ -264,7 +264,7 @@ def _decode(dataset: Dataset, sample: Sample, position: int, *, with_truth: bool
         donor = _read_only(sample.donor)
         donor_truth = dataset.read_donor_truth(sample, donor.shape[:2])[0] if with_truth else None
         return replace(found, images=(image, donor), truths=(truth, donor_truth))
-    except ImageError as error:
+    except (ImageError, OSError) as error:
         return Decoded(sample, position, reason=str(error))
 
 

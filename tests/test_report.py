@@ -246,6 +246,8 @@ def test_photographs_that_are_gone_or_changed_are_not_shown(with_plugin: Path, t
     shutil.rmtree(with_plugin / "data")
     page = _written(tmp_path)
     assert "only masks: <bdi>edits: DIR does not exist</bdi>" in page
+    told = write_report(tmp_path / "runs", tmp_path / "again.html")
+    assert told.missing == ("edits v1 on edits/full: edits: DIR does not exist",)
     assert page.count("<image") == 12 and page.count('aria-label="Mask of red') == 12
 
 

@@ -28,5 +28,7 @@ def _report(options: argparse.Namespace) -> int:
     report = write_report(options.runs, options.out, gallery=options.gallery)
     for reason in report.left_out:
         print(f"left out: {reason}", file=sys.stderr)
+    for reason in report.missing:
+        print(f"without photographs: {reason}", file=sys.stderr)
     print(f"{report.path}: {report.n_runs} runs, {report.size / 1e6:.1f} MB")
     return FAILURES if report.left_out else DONE

@@ -16,11 +16,11 @@ from imdl_bench.leaderboard import Line, in_order, lines_of
 from imdl_bench.report.comparison import compared
 from imdl_bench.report.figures import KINDS, plots, to_svg
 from imdl_bench.report.folders import without_folders
-from imdl_bench.report.gallery import make_gallery
+from imdl_bench.report.gallery import Gallery, make_gallery
 from imdl_bench.report.image_table import image_table
 from imdl_bench.report.leaderboard import make_leaderboard
 from imdl_bench.report.provenance import provenance
-from imdl_bench.report.same_images import same_images
+from imdl_bench.report.same_images import SameImages, same_images
 from imdl_bench.runs import Run, find_runs, model_labels, read_runs
 from imdl_bench.tables import DAGGER
 
@@ -32,12 +32,13 @@ ENDINGS = (".html", ".htm")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A written report: where it lies, its size in bytes, and why runs were left out."""
+    """A written report: where it lies, its size in bytes, why runs were left out, and why photographs are missing."""
 
     path: Path
     size: int
     n_runs: int
     left_out: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 def write_report(places: Iterable[Path | str] | Path | str, out: Path | str, *, gallery: int = 4) -> Report:
@@ -74,9 +75,12 @@ def write_report(places: Iterable[Path | str] | Path | str, out: Path | str, *, 
     if not runs:
         raise DataError(f"no finished run to report: {'; '.join(left_out)}")
     told = [_below(reason, where) for reason in left_out]
-    content = _page(runs, in_order(lines), told, gallery).encode(errors="backslashreplace")
+    groups = same_images(runs)
+    galleries = [made for group in groups if (made := make_gallery(group, gallery)) is not None]
+    content = _page(runs, in_order(lines), told, groups, galleries).encode(errors="backslashreplace")
     write_atomically(path, content)
-    return Report(path, len(content), len(runs), tuple(left_out))
+    missing = tuple(f"{each.title}: {each.missing}" for each in galleries if each.missing)
+    return Report(path, len(content), len(runs), tuple(left_out), missing)
 
 
 def _below(text: str, places: Sequence[Path]) -> str:
@@ -91,7 +95,13 @@ def _order(run: Run) -> tuple[Any, ...]:
     return (key.protocol, key.version, key.dataset, key.split, key.model, key.weights, key.hash)
 
 
-def _page(runs: Sequence[Run], lines: Sequence[Line], left_out: Sequence[str], gallery: int) -> str:
+def _page(
+    runs: Sequence[Run],
+    lines: Sequence[Line],
+    left_out: Sequence[str],
+    groups: Sequence[SameImages],
+    galleries: Sequence[Gallery],
+) -> str:
     """Made of pieces that know nothing of HTML; what they hold is escaped here, by the template."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -105,8 +115,6 @@ def _page(runs: Sequence[Run], lines: Sequence[Line], left_out: Sequence[str], g
     )
     script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    groups = same_images(runs)
-    galleries = [made for group in groups if (made := make_gallery(group, gallery)) is not None]
     return templates.get_template("page.html").render(
         version=imdl_bench.__version__,
         title=_title(runs),
