@@ -177,14 +177,17 @@ def _published(run: Run, level: str, number: Summary) -> dict[str, Any]:
     also = {f"also {_where(other.number, named=several)}: {other.number.fraction:g}": None for other in others
             if not other.number.suspect and other.number.fraction != first.number.fraction}  # fmt: skip
     trained = " on ".join(filter(None, (first.number.train_setting, first.number.train_set)))
+    notes = (
+        "ours is of a part of the images" if run.meta["limit"] else "",
+        first.number.method if several else "",
+        *(trained, *first.caveats, first.number.note, *also),
+    )
     return {
         "published": first.number.fraction,
         "difference": math.nan if first.number.suspect else number.value - first.number.fraction,
         "published_in": _where(first.number),
         "published_suspect": first.number.suspect,
-        "published_note": "; ".join(
-            filter(None, (first.number.method if several else "", trained, *first.caveats, first.number.note, *also))
-        ),
+        "published_note": "; ".join(filter(None, notes)),
     }
 
 

@@ -96,6 +96,11 @@ def test_trainings_of_one_network_are_told_apart_by_the_papers_names(paper: Path
     )
 
 
+def test_a_limited_run_says_so_beside_what_is_printed(paper: Path, tmp_path: Path) -> None:
+    lines = imdl_bench.run("edits", "red", paper / "data", out=tmp_path, limit=6).lines
+    assert all(line.published_note.startswith("ours is of a part") for line in lines if line.published_in)
+
+
 def test_a_suspect_number_is_shown_and_never_compared(paper: Path, tmp_path: Path) -> None:
     result = _run(paper, tmp_path)
     table = pd.read_csv(result.leaderboard)
