@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from imdl_bench.cache import write_atomically
+from imdl_bench.cards import RECORDED
 from imdl_bench.columns import csv_number, csv_of, drawn
 from imdl_bench.contamination import is_contaminated
 from imdl_bench.distortions import NONE
@@ -281,7 +282,9 @@ def _text_table(title: str, lines: list[Line]) -> list[str]:
     first = "data" if _across_data(lines) else "metric" if rows[0] == lines[0].metric else "distortion"
     table = [[first, *by_model]] + [[row, *(cells.get((model, row), "") for model in by_model)] for row in rows]
     table.append(["images failed", *(str(_failed(part)) for part in by_model.values())])
-    table.append(["seconds per image", *(_seconds(part) for part in by_model.values())])
+    seconds = [_seconds(part) for part in by_model.values()]
+    table.append(["seconds per image", *("-" if math.isnan(each) else f"{each:.3f}" for each in seconds)])
+    table += _relative_times(list(by_model.values()), seconds)
     shown = drawn(table)
     return [title, shown[-1], *shown]
 
@@ -340,11 +343,25 @@ def _failed(lines: Sequence[Line]) -> int:
     return sum({(line.run, line.distortion): line.n_failed for line in lines}.values())
 
 
-def _seconds(lines: Sequence[Line]) -> str:
-    """Of one model, the mean over its runs and levels."""
+def _relative_times(models: Sequence[Sequence[Line]], seconds: Sequence[float]) -> list[list[str]]:
+    """Where a model stands beside itself with other settings: its time as a part of its time without them."""
+    timed = [(part[0], each) for part, each in zip(models, seconds, strict=True)]
+    plain = {_without_settings(line): each for line, each in timed if line.model == _without_settings(line)[0]}
+    if not any(_without_settings(line) in plain and _without_settings(line)[0] != line.model for line, _ in timed):
+        return []
+    ratios = [each / (plain.get(_without_settings(line)) or math.nan) for line, each in timed]
+    return [["relative time", *("-" if math.isnan(ratio) else f"{ratio:.2f}" for ratio in ratios)]]
+
+
+def _without_settings(line: Line) -> tuple[str, str]:
+    return line.model if line.model.startswith(f"{RECORDED}:") else line.model.partition(":")[0], line.weights
+
+
+def _seconds(lines: Sequence[Line]) -> float:
+    """Of one model, the mean over its runs and levels; nan where it is not known."""
     seconds = {(line.run, line.distortion): line.seconds_per_image for line in lines}
     known = [each for each in seconds.values() if not math.isnan(each)]
-    return f"{sum(known) / len(known):.3f}" if known else "-"
+    return sum(known) / len(known) if known else math.nan
 
 
 def _with_interval(line: Line) -> str:

@@ -74,3 +74,14 @@ def test_failed_images_of_one_model_add_up_over_its_data_sets(lines: list[Line])
     failing = [replace(line, n_failed=2) for line in lines if line.metric == AUC]
     row = next(row for row in to_text(failing).splitlines() if row.startswith("images failed"))
     assert row.split()[2:] == ["4", "4"]
+
+
+def test_a_model_with_settings_shows_its_time_beside_the_plain_one(lines: list[Line]) -> None:
+    chosen = [line for line in lines if line.dataset == "columbia" and line.model == "ela"]
+    plain = [replace(line, model="net", weights="w", seconds_per_image=0.5) for line in chosen]
+    exits = [replace(line, model="net:stop=4", weights="w", run="b", seconds_per_image=0.2) for line in chosen]
+    table = to_text([*exits, *plain]).splitlines()
+    assert next(row for row in table if row.startswith("relative time")).split()[2:] == ["0.40", "1.00"]
+    assert "relative time" not in to_text(lines)
+    other = [replace(line, weights="v") for line in plain]
+    assert "relative time" not in to_text([*exits, *other])
