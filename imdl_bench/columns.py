@@ -1,4 +1,4 @@
-"""Columns of text: for a terminal, and as CSV."""
+"""Columns of text: for a terminal, for GitHub, and as CSV."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def drawn(table: Sequence[Sequence[str]]) -> list[str]:
     head, *body = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
     rule = "-" * max(map(len, (head, *body)))
     return [head, rule, *body, rule]
+
+
+def github(table: Sequence[Sequence[str]], others: str = "---") -> list[str]:
+    """Lines of a GitHub table, its head first; ``others`` is the rule under all columns but the first."""
+    head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
+    return [head, f"|---|{f'{others}|' * (len(table[0]) - 1)}", *body]
 
 
 def csv_of(names: Sequence[str], table: Sequence[Mapping[str, Any]]) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imdl_bench.comparison_tables import Agreement, Compared, Comparison, Difference, Disagreement, Rank, WinRate
-from imdl_bench.errors import UsageError, nearest
-from imdl_bench.metrics.names import Metric
+from imdl_bench.errors import UsageError
+from imdl_bench.metrics.names import Metric, refuse_absent
 from imdl_bench.metrics.paired import paired_difference, rank_agreement, rank_spreads, win_rate
 from imdl_bench.metrics.pixel import has_own_value
 from imdl_bench.metrics.summary import Spread, spreads
@@ -42,7 +42,7 @@ def compare_runs(
         UsageError: no run has this metric, or no two runs can be compared.
     """
     runs = sorted({run.key.hash: run for run in runs}.values(), key=_place_of_run)
-    _check_names(metrics, runs)
+    refuse_absent(metrics or (), list(dict.fromkeys(metric.name for run in runs for metric in run.metrics)))
     groups: dict[Compared, list[Run]] = {}
     for run in runs:
         for level in run.levels:
@@ -71,13 +71,6 @@ def _place_of_run(run: Run) -> tuple[str, ...]:
 def _place_of_group(place: Compared) -> tuple[Any, ...]:
     """Sorts by everything but the distortion, whose order is the protocol's (sorting keeps it)."""
     return (place.protocol, place.version, place.dataset, place.split)
-
-
-def _check_names(names: Sequence[str] | None, runs: Sequence[Run]) -> None:
-    known = list(dict.fromkeys(metric.name for run in runs for metric in run.metrics))
-    for name in names or ():
-        if name not in known:
-            raise UsageError(f"no run has the metric {name!r}{nearest(name, known)} (they have: {', '.join(known)})")
 
 
 def _compared(run: Run, level: str) -> Compared:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from imdl_bench.columns import csv_number, csv_of, drawn
+from imdl_bench.columns import csv_number, csv_of, drawn, github
 from imdl_bench.distortions import NONE
 
 
@@ -141,10 +141,8 @@ def to_markdown(comparison: Comparison, tables: Sequence[str] = tuple(TABLES)) -
     """GitHub tables; ``tables`` are keys of TABLES."""
     parts = []
     for table in tables_of(comparison, tables):
-        head, *body = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in table.rows]
-        rule = "|" + "---|" * len(table.rows[0])
         notes = [f"- {note}" for note in table.notes]
-        parts.append("\n".join([f"**{table.title}**", "", head, rule, *body, *([""] if notes else []), *notes]))
+        parts.append("\n".join([f"**{table.title}**", "", *github(table.rows), *([""] if notes else []), *notes]))
     return "\n\n".join(parts)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from imdl_bench import metrics
-from imdl_bench.errors import DataError, UsageError, nearest
-from imdl_bench.metrics.names import Metric
+from imdl_bench.errors import DataError
+from imdl_bench.metrics.names import Metric, refuse_absent
 from imdl_bench.metrics.summary import Summary, summarize
 from imdl_bench.published import Match, PublishedNumber, match
 from imdl_bench.remembered import file_stamp, recall, remember
@@ -59,6 +59,17 @@ class Line:
     published_note: str
     remarks: str
 
+    @property
+    def place(self) -> tuple[str, int, str, str]:
+        """Protocol and data: lines of one place stand in one table."""
+        return (self.protocol, self.version, self.dataset, self.split)
+
+    @property
+    def about_published(self) -> list[str]:
+        """What must be said of the published number."""
+        suspect = f"suspect: {self.published_suspect}" if self.published_suspect else ""
+        return [text for text in (suspect, self.published_note) if text]
+
 
 def read_lines(runs: Sequence[Path]) -> tuple[list[Line], list[str]]:
     """The numbers of finished runs in a fixed order, and why runs were left out: unfinished, damaged, repeated.
@@ -67,30 +78,33 @@ def read_lines(runs: Sequence[Path]) -> tuple[list[Line], list[str]]:
         DataError: runs are damaged and none is left to show.
     """
     found, left_out = read_runs(runs)
-    lines, damaged = [], []
-    for run in found:
+    numbered, damaged = with_lines(found)
+    if damaged and not numbered:
+        raise DataError("\n".join(damaged))
+    return in_order([line for _, lines in numbered for line in lines]), left_out + damaged
+
+
+def with_lines(runs: Iterable[Run]) -> tuple[list[tuple[Run, list[Line]]], list[str]]:
+    """Runs with their numbers, and why others have none: their files are damaged."""
+    numbered, damaged = [], []
+    for run in runs:
         try:
-            lines += lines_of(run)
+            numbered.append((run, lines_of(run)))
         except DataError as error:
             damaged.append(str(error))
-    if damaged and not lines:
-        raise DataError("\n".join(damaged))
-    return in_order(lines), left_out + damaged
+    return numbered, damaged
 
 
 def of_metrics(lines: Sequence[Line], names: Sequence[str] | None) -> list[Line]:
     """The lines of the named metrics; all of them without names. Raises UsageError for one that no run has."""
-    known = list(dict.fromkeys(line.metric for line in lines))
-    for name in names or ():
-        if name not in known:
-            raise UsageError(f"no run has the metric {name!r}{nearest(name, known)} (they have: {', '.join(known)})")
+    refuse_absent(names or (), list(dict.fromkeys(line.metric for line in lines)))
     return [line for line in lines if names is None or line.metric in names]
 
 
 def in_order(lines: Sequence[Line]) -> list[Line]:
     """By protocol, data and level of distortion, then model; metrics stay in the protocol's order."""
     levels = list(dict.fromkeys(line.distortion for line in lines))  # in the protocol's order
-    return sorted(lines, key=lambda line: _place(line, levels))
+    return sorted(lines, key=lambda line: _order(line, levels))
 
 
 def lines_of(run: Run) -> list[Line]:
@@ -203,7 +217,7 @@ def _score_rule(metric: Metric, rule: str) -> str:
     return (metric.rule or rule) if metric.level == "image" else ""
 
 
-def _place(line: Line, levels: Sequence[str]) -> tuple[Any, ...]:
+def _order(line: Line, levels: Sequence[str]) -> tuple[Any, ...]:
     """Sorts by everything but the metric, whose order is the protocol's (sorting keeps it)."""
     level = levels.index(line.distortion)
-    return (line.protocol, line.version, line.dataset, line.split, level, line.model, line.weights, line.run)
+    return (*line.place, level, line.model, line.weights, line.run)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imdl_bench import catalog
 from imdl_bench.cards import read_card
-from imdl_bench.columns import drawn
+from imdl_bench.columns import drawn, github
 from imdl_bench.errors import CardError, UsageError, nearest
 from imdl_bench.metrics.names import parse_metric
 
@@ -186,8 +186,7 @@ def to_text(numbers: Sequence[PublishedNumber]) -> str:
 def to_markdown(numbers: Sequence[PublishedNumber]) -> str:
     """A GitHub table; suspect numbers are struck through, notes stand below."""
     table, notes = _table(numbers, struck="~~{}~~")
-    head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
-    return "\n".join([head, "|---" * len(table[0]) + "|", *body, *(f"\n{note}" for note in notes)])
+    return "\n".join([*github(table), *(f"\n{note}" for note in notes)])
 
 
 def _read(path: Path) -> list[PublishedNumber]:

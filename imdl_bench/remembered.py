@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 from imdl_bench.cache import cache_dir
 from imdl_bench.errors import DataError
 
 HASHES = "hashes"
+Result = TypeVar("Result")
 
 
-def recall(store: str, keys: Iterable[str]) -> dict[str, str]:
+def recall(store: str, keys: Sequence[str]) -> dict[str, str]:
     """The values that a store of the cache holds under these keys. Raises DataError where the cache is not writable."""
-    with closing(_open(store)) as db:
-        found = {key: db.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone() for key in keys}
-    return {key: row[0] for key, row in found.items() if row}
+
+    def read(db: sqlite3.Connection) -> dict[str, tuple[str] | None]:
+        return {key: db.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone() for key in keys}
+
+    return {key: row[0] for key, row in _with_store(store, read).items() if row}
 
 
 def remember(store: str, values: Mapping[str, str]) -> None:
     """Keep values under their keys. Raises DataError where the cache is not writable."""
-    with closing(_open(store)) as db, db:
-        db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", values.items())
+    _with_store(store, lambda db: db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", values.items()))
 
 
 def file_stamp(path: Path) -> str:
@@ -68,20 +71,16 @@ def _hash_file(path: Path) -> str:
         return "absent"
 
 
-def _open(store: str) -> sqlite3.Connection:
+def _with_store(store: str, use: Callable[[sqlite3.Connection], Result]) -> Result:
     """A damaged file is thrown away, since everything in it can be computed again."""
     path = cache_dir() / f"{store}.sqlite"
-    table = "CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(path, timeout=60)
-        db.execute(table)
-        db.execute("SELECT count(key || value) FROM kept").fetchone()
+        with closing(sqlite3.connect(path, timeout=60)) as db, db:
+            db.execute("CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+            return use(db)
     except (sqlite3.OperationalError, OSError) as error:
         raise DataError(f"{path}: cannot be written ({error}); set IMDL_BENCH_CACHE to a folder of your own") from None
     except sqlite3.DatabaseError:
-        db.close()
         path.unlink()
-        db = sqlite3.connect(path, timeout=60)
-        db.execute(table)
-    return db
+        return _with_store(store, use)

@@ -16,7 +16,7 @@ from imdl_bench.leaderboard import lines_of
 from imdl_bench.report.figures import save
 from imdl_bench.report.plot import Board, boards
 from imdl_bench.report.robustness import robustness
-from imdl_bench.runs import Run, find_runs, read_run, read_runs
+from imdl_bench.runs import Run, find_runs, read_runs
 
 SUFFIXES = (".png", ".svg")
 
@@ -48,8 +48,8 @@ def draw_sweep(result: RunResult, out: Path | str) -> SweepFigures:
     Raises:
         DataError: a run's file is damaged, or a figure cannot be written.
     """
-    own = [read_run(path) for path in result.runs]
-    earlier, left_out = _runs_beside(own, Path(out))
+    out = Path(out).expanduser()
+    own, earlier, left_out = _own_and_earlier(result, out)
     lines = {run.key.hash: [line for line in result.lines if line.run == run.key.hash] for run in own}
     lines |= {run.key.hash: lines_of(run) for run in earlier}
     shown = boards([*own, *earlier])
@@ -58,7 +58,7 @@ def draw_sweep(result: RunResult, out: Path | str) -> SweepFigures:
         for metric in own[0].metrics:
             for plot in robustness(board, metric.name, lines):
                 stem = f"{board.protocol}-{_data_name(board, shown)}-{file_name(metric.name)}"
-                files += [Path(out) / "sweeps" / f"{stem}{suffix}" for suffix in SUFFIXES]
+                files += [out / "sweeps" / f"{stem}{suffix}" for suffix in SUFFIXES]
                 for path in files[-len(SUFFIXES) :]:
                     save(plot, path)
     return SweepFigures(tuple(files), tuple(run.path for run in earlier), tuple(left_out))
@@ -68,12 +68,13 @@ def _has_levels(protocol: Protocol) -> bool:
     return len(parse_distortions(protocol.distort)) > 1
 
 
-def _runs_beside(own: Sequence[Run], out: Path) -> tuple[list[Run], list[str]]:
-    """Other finished runs that are comparable with these, and why others of the protocol cannot be read."""
-    known = {run.key.hash for run in own}
-    runs, left_out = read_runs(find_runs([out / "runs" / own[0].key.protocol]))
+def _own_and_earlier(result: RunResult, out: Path) -> tuple[list[Run], list[Run], list[str]]:
+    """The result's runs, other finished ones that are comparable with them, and why others cannot be read."""
+    hashes = {line.run for line in result.lines}
+    runs, left_out = read_runs(find_runs([*result.runs, out / "runs" / result.lines[0].protocol]))
+    own = [run for run in runs if run.key.hash in hashes]
     same = {_comparable(run) for run in own}
-    return [run for run in runs if run.key.hash not in known and _comparable(run) in same], left_out
+    return own, [run for run in runs if run.key.hash not in hashes and _comparable(run) in same], left_out
 
 
 def _comparable(run: Run) -> tuple[str | int, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from imdl_bench.cache import write_atomically
 from imdl_bench.cards import RECORDED
-from imdl_bench.columns import csv_number, csv_of, drawn
+from imdl_bench.columns import csv_number, csv_of, drawn, github
 from imdl_bench.contamination import is_contaminated
 from imdl_bench.distortions import NONE
 from imdl_bench.leaderboard import Line
@@ -77,11 +77,11 @@ def to_text(lines: Sequence[Line]) -> str:
     parts = _by_data(lines)
     on_data: dict[tuple[str, int, str, str], list[Line]] = {}
     for _, part in parts:
-        on_data.setdefault(_place(part[0]), []).extend(part)
+        on_data.setdefault(part[0].place, []).extend(part)
     texts = []
     for place, (title, part) in enumerate(parts):
-        follows = place + 1 < len(parts) and _place(parts[place + 1][1][0]) == _place(part[0])
-        said = [] if follows else [*_notes(on_data[_place(part[0])]), *_beside(on_data[_place(part[0])])]
+        follows = place + 1 < len(parts) and parts[place + 1][1][0].place == part[0].place
+        said = [] if follows else [*_notes(on_data[part[0].place]), *_beside(on_data[part[0].place])]
         texts.append("\n".join([*_text_table(title, part), *said]))
     return "\n\n".join(texts)
 
@@ -109,13 +109,11 @@ def to_html(lines: Sequence[Line]) -> str:
 
 def to_markdown(lines: Sequence[Line]) -> str:
     """GitHub tables: per data set, models down, metrics across, best in bold; printed numbers beside each model's."""
-    marks = Marks("**{}**", "~~{}~~", lambda text: text.replace("|", r"\|"), "")
+    marks = Marks("**{}**", "~~{}~~", str, "")
     parts = []
     for title, part in _by_data(lines):
-        rows = _rows(part, marks)
-        head, *body = (f"| {' | '.join(row)} |" for row in rows)
-        rule = f"|---|{'---:|' * (len(rows[0]) - 1)}"
-        parts.append("\n".join([f"**{title}**", "", head, rule, *body, *(f"\n{note}" for note in _notes(part))]))
+        table = github(_rows(part, marks), others="---:")
+        parts.append("\n".join([f"**{title}**", "", *table, *(f"\n{note}" for note in _notes(part))]))
     return "\n\n".join(parts)
 
 
@@ -145,24 +143,20 @@ def _exported(row: Row, own: Sequence[tuple[int, str]], remark: tuple[str, ...],
     return table
 
 
-def _place(line: Line) -> tuple[str, int, str, str]:
-    return (line.protocol, line.version, line.dataset, line.split)
-
-
 def _by_data(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
     """Tables: per data set the metrics; of one metric alone the data sets; of several levels, per metric the levels."""
     levels: dict[tuple[str, int, str, str], set[str]] = {}
     metrics: dict[tuple[str, int], set[str]] = {}
     for line in lines:
-        levels.setdefault(_place(line), set()).add(line.distortion)
+        levels.setdefault(line.place, set()).add(line.distortion)
         metrics.setdefault((line.protocol, line.version), set()).add(line.metric)
     parts: dict[str, list[Line]] = {}
     for line in lines:
         title = f"{line.protocol} v{line.version} on {line.dataset}/{line.split}"
         several = sum(place[:2] == (line.protocol, line.version) for place in levels) > 1
-        if several and len(metrics[line.protocol, line.version]) == 1 and levels[_place(line)] == {NONE}:
+        if several and len(metrics[line.protocol, line.version]) == 1 and levels[line.place] == {NONE}:
             title = f"{line.protocol} v{line.version}: {line.metric}"
-        elif len(levels[_place(line)]) > 1:
+        elif len(levels[line.place]) > 1:
             title += f": {line.metric}"
         elif line.distortion != NONE:
             title += f" after {line.distortion}"
@@ -180,16 +174,19 @@ def _heading(lines: Sequence[Line]) -> Callable[[Line], str]:
 
 
 def _across_data(lines: Sequence[Line]) -> bool:
-    return len({_place(line) for line in lines}) > 1
+    return len({line.place for line in lines}) > 1
 
 
 def _labels(lines: Sequence[Line]) -> dict[str, str]:
     """A name per run. Across data sets the dagger stands at the numbers that it is about."""
-    if not _across_data(lines):
-        return labels_of(lines)
+    return _models(lines) if _across_data(lines) else labels_of(lines)
+
+
+def _models(lines: Sequence[Line]) -> dict[str, str]:
+    """The model of each run, with the run's hash where one model has several runs on the same data."""
     on_data: dict[tuple[str, int, str, str], dict[str, tuple[str, str]]] = {}
     for line in lines:
-        on_data.setdefault(_place(line), {})[line.run] = (line.model, line.weights)
+        on_data.setdefault(line.place, {})[line.run] = (line.model, line.weights)
     return {run: label for runs in on_data.values() for run, label in model_labels(runs).items()}
 
 
@@ -265,11 +262,10 @@ def _printed(line: Line | None, marks: Marks) -> str:
 
 
 def labels_of(lines: Sequence[Line]) -> dict[str, str]:
-    """A name per run: the model's, with the run's hash where one model has several runs, and a dagger where the model
-    was, or is likely to have been, trained on what it is tested on."""
-    labels = model_labels({line.run: (line.model, line.weights) for line in lines})
+    """A name per run: the model's, with the run's hash where one model has several runs on the same data, and a dagger
+    where the model was, or is likely to have been, trained on what it is tested on."""
     marked = {line.run for line in lines if _is_marked(line)}
-    return {run: label + DAGGER if run in marked else label for run, label in labels.items()}
+    return {run: label + DAGGER if run in marked else label for run, label in _models(lines).items()}
 
 
 def _text_table(title: str, lines: list[Line]) -> list[str]:
@@ -291,11 +287,10 @@ def _text_table(title: str, lines: list[Line]) -> list[str]:
 
 def _beside(lines: Sequence[Line]) -> list[str]:
     """Published, ours, difference, interval and n, row by row, where papers print the same thing."""
-    labels, notes = _who(lines), list[str]()
+    labels, notes = _who(lines), dict[str, int]()
     table = [["model", "distortion", "metric", "published", "ours", "difference", "interval", "n", "in", "notes"]]
     for line in (line for line in lines if line.published_in):
-        said = [f"suspect: {line.published_suspect}" if line.published_suspect else "", line.published_note]
-        places = [_place_of(text, notes) for text in said if text]
+        places = [notes.setdefault(text, len(notes) + 1) for text in line.about_published]
         table.append(
             [
                 *(labels[line.run], line.distortion, line.metric),
@@ -308,14 +303,7 @@ def _beside(lines: Sequence[Line]) -> list[str]:
         )
     if len(table) == 1:
         return []
-    return ["", "beside published numbers", *drawn(table), *(f"[{n}] {note}" for n, note in enumerate(notes, 1))]
-
-
-def _place_of(text: str, notes: list[str]) -> int:
-    """The number of a note, which is added where it is new."""
-    if text not in notes:
-        notes.append(text)
-    return notes.index(text) + 1
+    return ["", "beside published numbers", *drawn(table), *(f"[{n}] {note}" for note, n in notes.items())]
 
 
 def _notes(lines: Sequence[Line]) -> list[str]:

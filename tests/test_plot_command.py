@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -123,3 +124,9 @@ def test_plot_says_what_is_wrong(cli: Cli, tmp_path: Path) -> None:
         done = cli("plot", *arguments, cwd=tmp_path)
         assert done.returncode == 2 and hint in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("a*"))
+
+
+def test_the_command_line_reads_the_kinds_without_loading_what_draws_them() -> None:
+    code = "import sys; from imdl_bench.cli import _parser; _parser(); print('imdl_bench.report.page' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -78,3 +78,13 @@ def test_damaged_stores_begin_anew(counted: list[str]) -> None:
     remember("numbers", {"a": "1", "b": "2"})
     remember("numbers", {"a": "3"})
     assert recall("numbers", ["a", "b", "c"]) == {"a": "3", "b": "2"}
+
+
+def test_a_store_damaged_within_is_begun_anew_when_it_is_met(counted: list[str]) -> None:
+    remember("numbers", {str(number): "x" * 2000 for number in range(100)})
+    path = cache_dir() / "numbers.sqlite"
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + bytes([255]) * (len(content) - 4096))
+    assert recall("numbers", [str(number) for number in range(100)]) == {}
+    remember("numbers", {"7": "again"})
+    assert recall("numbers", ["7", "8"]) == {"7": "again"}

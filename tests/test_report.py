@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -117,7 +118,7 @@ def test_printed_numbers_stand_beside_ours_suspect_ones_are_struck_and_contamina
         suspect = replace(suspect, contamination="certain: trained on it")
         return [replace(first, **beside, difference=first.value - 0.581), suspect, *others]
 
-    monkeypatch.setattr("imdl_bench.report.page.lines_of", lines)
+    monkeypatch.setattr(sys.modules[lines_of.__module__], "lines_of", lines)
     page = write_report([runs], tmp_path / "report.html", gallery=0).path.read_text(encoding="utf-8")
     value = next(line.value for line in lines_of(read_runs(find_runs([runs]))[0][0]))
     assert f'<td class="n">0.581</td><td class="n">{value - 0.581:+.4f}</td><td>pscc_net 5' in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -259,7 +260,7 @@ def test_thousands_of_rows_stay_light(
     def many(run: Run) -> list[Line]:
         return [replace(line, distortion=f"level({n})", value=(n * 37 % 101) / 101) for line in lines_of(run)[:10] for n in range(112)]  # fmt: skip  # noqa: E501
 
-    monkeypatch.setattr("imdl_bench.report.page.lines_of", many)
+    monkeypatch.setattr(sys.modules[lines_of.__module__], "lines_of", many)
     for name in ("plots", "compared"):
         monkeypatch.setattr(f"imdl_bench.report.page.{name}", lambda *_: [])
     quickstart = report.parent / "runs/quickstart"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imdl_bench.commands.options import DONE, FAILURES, Commands, positive
+from imdl_bench.commands.options import DONE, FAILURES, Commands, positive, whole
 from imdl_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ def add_check(commands: Commands) -> None:
     )
     command.add_argument("--against-data", metavar="DIR", type=Path,
                          help="the folder or list file of --against; without that: any folder of pictures")  # fmt: skip
-    command.add_argument(
-        "--distance", metavar="N", type=_bits, help="with --against: bits of 64 that may differ (default 6)"
-    )
+    command.add_argument("--distance", metavar="N", type=partial(whole, most=32),
+                         help="with --against: bits of 64 that may differ (default 6)")  # fmt: skip
     command.set_defaults(command=_check)
 
 
@@ -93,10 +93,3 @@ def _other(name: str | None, place: Path | None) -> Dataset | Path:
     if place is None or not place.is_dir():
         raise UsageError(f"--against-data {place}: no such folder; a list of images needs --against DATASET too")
     return place
-
-
-def _bits(text: str) -> int:
-    value = int(text) if text.isascii() and text.isdecimal() else -1
-    if not 0 <= value <= 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 32")
-    return value

@@ -6,9 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from imdl_bench.commands.options import DONE, FAILURES, Commands
-
-TABLES = ("differences", "ranks", "win-rates", "agreement")
+from imdl_bench.commands.options import DONE, FAILURES, Commands, write_or_print
+from imdl_bench.comparison_tables import TABLES
 
 
 def add_compare(commands: Commands) -> None:
@@ -19,7 +18,7 @@ def add_compare(commands: Commands) -> None:
     command.add_argument("runs", metavar="RUN", nargs="+", type=Path)
     command.add_argument("--metric", metavar="M", action="append", dest="metrics",
                          help="only this metric (repeatable); all that the runs have in common by default")  # fmt: skip
-    command.add_argument("--table", choices=TABLES,
+    command.add_argument("--table", choices=list(TABLES),
                          help="only this table; by default all, and as CSV the differences")  # fmt: skip
     command.add_argument("--format", choices=["text", "csv", "md"], default="text")
     command.add_argument("--out", metavar="FILE", type=Path)
@@ -27,7 +26,6 @@ def add_compare(commands: Commands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from imdl_bench.cache import write_atomically
     from imdl_bench.comparison import compare_runs
     from imdl_bench.comparison_tables import to_csv, to_markdown, to_text
     from imdl_bench.runs import find_runs, read_runs
@@ -38,14 +36,10 @@ def _compare(options: argparse.Namespace) -> int:
     found = compare_runs(runs, options.metrics)
     for remark in found.left_out:
         print(remark, file=sys.stderr)
-    tables = [options.table] if options.table else TABLES
+    tables = [options.table] if options.table else list(TABLES)
     if options.format == "csv":
-        text = to_csv(found, options.table or TABLES[0])
+        text = to_csv(found, options.table or next(iter(TABLES)))
     else:
         text = (to_text if options.format == "text" else to_markdown)(found, tables)
-    text = text.rstrip("\n") + "\n"
-    if options.out:
-        write_atomically(options.out, text.encode())
-    else:
-        print(text, end="")
+    write_or_print(text, options.out)
     return FAILURES if left_out else DONE

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from imdl_bench.commands.options import DONE, FAILURES, Commands
+from imdl_bench.commands.options import DONE, FAILURES, Commands, write_or_print
 
 ENDINGS = {".txt": "text", ".md": "md", ".tex": "latex"}
 
@@ -26,7 +26,6 @@ def add_leaderboard(commands: Commands) -> None:
 
 
 def _leaderboard(options: argparse.Namespace) -> int:
-    from imdl_bench.cache import write_atomically
     from imdl_bench.leaderboard import of_metrics, read_lines
     from imdl_bench.runs import find_runs
     from imdl_bench.tables import to_csv, to_latex, to_markdown, to_text
@@ -38,9 +37,5 @@ def _leaderboard(options: argparse.Namespace) -> int:
     draw = {"text": to_text, "md": to_markdown, "latex": to_latex}
     kind = options.format or (ENDINGS.get(options.out.suffix.lower(), "csv") if options.out else "csv")
     text = to_csv(lines, timing=options.timing) if kind == "csv" else draw[kind](lines)
-    text = text.rstrip("\n") + "\n"
-    if options.out:
-        write_atomically(options.out, text.encode())
-    else:
-        print(text, end="")
+    write_or_print(text, options.out)
     return FAILURES if left_out else DONE

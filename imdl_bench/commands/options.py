@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from imdl_bench import catalog
+from imdl_bench.cache import write_atomically
 from imdl_bench.cards import RECORDED
 from imdl_bench.errors import UsageError
 
@@ -46,14 +47,23 @@ def named_paths(given: Sequence[str], option: str) -> dict[str, Path]:
     return named
 
 
+def write_or_print(text: str, out: Path | None) -> None:
+    """A text to the file of ``--out``, or else to the terminal; it ends in one line feed."""
+    text = text.rstrip("\n") + "\n"
+    if out:
+        write_atomically(out, text.encode())
+    else:
+        print(text, end="")
+
+
 def positive(text: str) -> int:
     """A whole number from 1 up, as argparse wants it."""
     return _whole(text, 1)
 
 
-def whole(text: str) -> int:
-    """A whole number from 0 up, as argparse wants it."""
-    return _whole(text, 0)
+def whole(text: str, most: int | None = None) -> int:
+    """A whole number from 0 up, or to ``most``, as argparse wants it."""
+    return _whole(text, 0, most)
 
 
 def seed(text: str) -> int:
@@ -64,8 +74,9 @@ def seed(text: str) -> int:
     return value
 
 
-def _whole(text: str, least: int) -> int:
+def _whole(text: str, least: int, most: int | None = None) -> int:
     value = int(text) if text.isascii() and text.isdecimal() else -1
-    if value < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
+    if value < least or (most is not None and value > most):
+        end = "up" if most is None else f"to {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} {end}")
     return value

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from imdl_bench.commands.options import DONE, FAILURES, Commands
 from imdl_bench.errors import UsageError
+from imdl_bench.report.kinds import KINDS, NEEDS
 
 
 def add_plot(commands: Commands) -> None:
-    from imdl_bench.report.figures import KINDS
-
     kinds = "; ".join(f"{kind}: {about}" for kind, about in KINDS.items())
     command = commands.add_parser("plot", help="draw figures of finished runs", description=(
         "Reads every run under RUN (a file or folder) and writes one figure of KIND to --out FILE; where there are "
@@ -26,7 +25,7 @@ def add_plot(commands: Commands) -> None:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    from imdl_bench.report.figures import NEEDS, figure_suffix, plots, save
+    from imdl_bench.report.figures import figure_suffix, plots, save
     from imdl_bench.runs import find_runs, read_runs
 
     suffix = figure_suffix(options.out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -119,6 +119,13 @@ def parse_metric(name: str) -> Metric:
         raise UsageError(f"metric {name!r}: the rule {rule!r} is decided per image; use /per-image without -set")
     threshold, fpr = _threshold(name, level, stat, at, average)
     return Metric(name, level, stat, rule, threshold, average, fpr)
+
+
+def refuse_absent(names: Iterable[str], known: Sequence[str]) -> None:
+    """Raise UsageError for a metric that none of the runs at hand has."""
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no run has the metric {name!r}{nearest(name, known)} (they have: {', '.join(known)})")
 
 
 def _check_average(name: str, level: str, average: str | None) -> None:

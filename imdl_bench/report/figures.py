@@ -9,34 +9,18 @@ from xml.etree import ElementTree
 
 from imdl_bench.cache import write_atomically
 from imdl_bench.errors import UsageError, nearest
+from imdl_bench.metrics.names import refuse_absent
 from imdl_bench.report.curves import precision_recall, roc
 from imdl_bench.report.images import area, file_size, scores
+from imdl_bench.report.kinds import KINDS
 from imdl_bench.report.plot import INK, Board, Plot, boards
 from imdl_bench.report.robustness import robustness
 from imdl_bench.report.style import house_style
 from imdl_bench.report.thresholds import f1_threshold
 from imdl_bench.runs import Run
 
-__all__ = ["KINDS", "NEEDS", "Plot", "figure_suffix", "plots", "save", "to_svg"]
+__all__ = ["KINDS", "Plot", "figure_suffix", "plots", "save", "to_svg"]
 
-KINDS: dict[str, str] = {
-    "robustness": "a metric over levels of distortion, with 95 % intervals",
-    "roc": "true-positive against false-positive rate, of pixels and of images",
-    "precision-recall": "precision against recall, of pixels and of images",
-    "f1-threshold": "F1 of pooled pixels at every threshold",
-    "scores": "image scores of forged and of pristine images",
-    "area": "F1 of each image against its share of forged pixels",
-    "file-size": "F1 of each image against the size of its file",
-}
-NEEDS: dict[str, str] = {
-    "robustness": "levels of distortion in the protocol",
-    "roc": "a pooled ranking metric in the protocol, or scores of forged and pristine images",
-    "precision-recall": "a pooled ranking metric in the protocol, or scores of forged and pristine images",
-    "f1-threshold": "a pooled ranking metric, or one at a best or equal-error threshold of the set, in the protocol",
-    "scores": "scores of images, or masks",
-    "area": "a per-image pixel metric in the protocol",
-    "file-size": "a per-image pixel metric in the protocol",
-}
 _OF_SCORES: dict[str, Callable[[Board], list[Plot]]] = {
     "roc": roc,
     "precision-recall": precision_recall,
@@ -60,7 +44,7 @@ def plots(kind: str, runs: Sequence[Run], *, metric: str | None = None) -> list[
         metric: a name from the runs' protocols, for ``robustness``, ``area`` and ``file-size``; each has a default.
 
     Returns:
-        Empty where the runs hold nothing for this kind, see :data:`NEEDS`.
+        Empty where the runs hold nothing for this kind, see :data:`~imdl_bench.report.kinds.NEEDS`.
 
     Raises:
         UsageError: no such kind, or a metric that no run has or that this kind has no use for.
@@ -72,9 +56,8 @@ def plots(kind: str, runs: Sequence[Run], *, metric: str | None = None) -> list[
         if metric is not None:
             raise UsageError(f"{kind} is drawn from all scores and takes no metric; {', '.join(_OF_A_METRIC)} take one")
         return [plot for board in boards(runs) for plot in _OF_SCORES[kind](board)]
-    known = list(dict.fromkeys(each.name for run in runs for each in run.metrics))
-    if metric is not None and metric not in known:
-        raise UsageError(f"no run has the metric {metric!r}{nearest(metric, known)} (they have: {', '.join(known)})")
+    wanted = [] if metric is None else [metric]
+    refuse_absent(wanted, list(dict.fromkeys(each.name for run in runs for each in run.metrics)))
     return [plot for board in boards(runs) for plot in _OF_A_METRIC[kind](board, metric)]
 
 

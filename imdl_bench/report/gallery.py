@@ -83,18 +83,15 @@ def make_gallery(group: SameImages, count: int) -> Gallery | None:
 
 def _chosen(group: SameImages, count: int) -> list[tuple[str, str, list[str]]]:
     best, median, worst = _ranked(group, count)
-    by = f"by {group.value_name}, averaged over models" if len(group.runs) > 1 else f"by {group.value_name}"
+    over_models = ", averaged over models" if len(group.runs) > 1 else ""
+    by = f"by {group.value_name}{over_models}"
     return [
         ("Best found forgeries", by, best),
         ("Forgeries in the middle", f"around the median {by}", median),
         ("Worst found forgeries", by, worst),
-        ("Worst false alarms", "pristine images with the highest mean of the mask" + _over_models(group),
+        ("Worst false alarms", "pristine images with the highest mean of the mask" + over_models,
          _false_alarms(group, count)),
     ]  # fmt: skip
-
-
-def _over_models(group: SameImages) -> str:
-    return ", averaged over models" if len(group.runs) > 1 else ""
 
 
 def _ranked(group: SameImages, count: int) -> tuple[list[str], list[str], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from imdl_bench.distortions import NONE
 from imdl_bench.records import Row
 from imdl_bench.report.folders import without_folders
 from imdl_bench.report.same_images import SameImages
@@ -25,7 +26,7 @@ def image_table(group: SameImages) -> dict[str, Any]:
 
 
 def _after(level: str) -> str:
-    return "images as they are" if level == "none" else f"after {level}"
+    return "images as they are" if level == NONE else f"after {level}"
 
 
 def _row(group: SameImages, place: int, sample: str) -> list[Any]:

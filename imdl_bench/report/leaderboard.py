@@ -59,8 +59,8 @@ def make_leaderboard(lines: Sequence[Line]) -> Leaderboard:
     """Rows by protocol, data, level and metric in their order, and within from the best model to the worst."""
     groups: dict[tuple[object, ...], list[Line]] = {}
     for line in lines:
-        groups.setdefault((*_place(line), line.data, line.distortion, line.metric), []).append(line)
-    labels = _labels(lines)
+        groups.setdefault((*line.place, line.data, line.distortion, line.metric), []).append(line)
+    labels = labels_of(lines)
     notes: dict[str, int] = {}
     entries = [
         _entry(line, labels[line.run], notes, best, first=rank == 0)
@@ -71,15 +71,11 @@ def make_leaderboard(lines: Sequence[Line]) -> Leaderboard:
     return Leaderboard(tuple(entries), tuple(notes), tuple(_about_runs(lines, labels)), _left_out(lines))
 
 
-def _place(line: Line) -> tuple[str, int, str, str]:
-    return (line.protocol, line.version, line.dataset, line.split)
-
-
 def _order(lines: Sequence[Line]) -> Callable[[Sequence[Line]], tuple[object, ...]]:
-    places = {place: n for n, place in enumerate(dict.fromkeys(map(_place, lines)))}
+    places = {place: n for n, place in enumerate(dict.fromkeys(line.place for line in lines))}
     levels = {level: n for n, level in enumerate(dict.fromkeys(line.distortion for line in lines))}
     metrics = {metric: n for n, metric in enumerate(dict.fromkeys(line.metric for line in lines))}
-    return lambda group: (places[_place(group[0])], levels[group[0].distortion], metrics[group[0].metric])
+    return lambda group: (places[group[0].place], levels[group[0].distortion], metrics[group[0].metric])
 
 
 def _goodness(line: Line) -> float:
@@ -89,7 +85,6 @@ def _goodness(line: Line) -> float:
 
 
 def _entry(line: Line, label: str, notes: dict[str, int], best: float, *, first: bool) -> Entry:
-    said = [f"suspect: {line.published_suspect}" if line.published_suspect else "", line.published_note]
     drawn = (line.ci_low, line.value, line.ci_high)
     inside = all(0 <= value <= 1 for value in drawn)
     return Entry(
@@ -98,16 +93,8 @@ def _entry(line: Line, label: str, notes: dict[str, int], best: float, *, first:
         best=is_best(line, best),
         first=first,
         interval=tuple(round(100 * value, 1) for value in drawn) if inside else (),
-        notes=tuple(notes.setdefault(text, len(notes) + 1) for text in said if text),
+        notes=tuple(notes.setdefault(text, len(notes) + 1) for text in line.about_published),
     )
-
-
-def _labels(lines: Sequence[Line]) -> dict[str, str]:
-    """Models by run, told apart where one stands twice on the same data."""
-    places: dict[tuple[str, int, str, str], list[Line]] = {}
-    for line in lines:
-        places.setdefault(_place(line), []).append(line)
-    return {run: label for inside in places.values() for run, label in labels_of(inside).items()}
 
 
 def _about_runs(lines: Sequence[Line], labels: dict[str, str]) -> list[str]:

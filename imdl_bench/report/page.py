@@ -12,7 +12,7 @@ from typing import Any
 import imdl_bench
 from imdl_bench.cache import write_atomically
 from imdl_bench.errors import DataError, UsageError
-from imdl_bench.leaderboard import Line, in_order, lines_of
+from imdl_bench.leaderboard import Line, in_order, with_lines
 from imdl_bench.report.comparison import compared
 from imdl_bench.report.figures import KINDS, plots, to_svg
 from imdl_bench.report.folders import without_folders
@@ -64,14 +64,9 @@ def write_report(places: Iterable[Path | str] | Path | str, out: Path | str, *, 
     given = [places] if isinstance(places, (str, Path)) else places
     where = [Path(place).expanduser() for place in given]
     found, left_out = read_runs(find_runs(where))
-    runs, lines = [], list[Line]()
-    for run in sorted(found, key=_order):
-        try:
-            lines += lines_of(run)
-        except DataError as error:
-            left_out.append(str(error))
-        else:
-            runs.append(run)
+    numbered, damaged = with_lines(sorted(found, key=_order))
+    runs, lines = [run for run, _ in numbered], [line for _, own in numbered for line in own]
+    left_out += damaged
     if not runs:
         raise DataError(f"no finished run to report: {'; '.join(left_out)}")
     told = [_below(reason, where) for reason in left_out]
