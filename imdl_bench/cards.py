@@ -189,6 +189,79 @@ class Protocol(_Card):
     bootstrap: int = Field(1000, ge=0, le=100_000, description="resamples behind the 95 % intervals; 0 leaves them out")
 
 
+class OptimizerCard(_Card):
+    """An optimiser of PyTorch; what is left out has PyTorch's default."""
+
+    name: Literal["adam", "adamw", "sgd", "adadelta"]
+    lr: float = Field(gt=0)
+    betas: tuple[float, float] | None = None
+    momentum: float | None = None
+    weight_decay: float = Field(0.0, ge=0)
+    rates: dict[str, float] = Field({}, description="learning rate as a multiple, by prefix of the parameters' names")
+
+
+class ScheduleCard(_Card):
+    """How learning rates change over a stage, all in proportion.
+
+    ``constant``; ``step``: times ``factor`` every ``every`` examples; ``poly``: (1 - done / samples) ** ``power``;
+    ``cosine``: from 1 down to 0; ``plateau``: times ``factor`` when ``patience`` validations brought nothing better.
+    """
+
+    name: Literal["constant", "step", "poly", "cosine", "plateau"] = "constant"
+    factor: float = Field(default=0.5, gt=0, lt=1)
+    every: int = Field(default=0, ge=0, description="examples")
+    power: float = 0.9
+    patience: int = Field(default=0, ge=0, description="validations")
+    warmup: int = Field(default=0, ge=0, description="examples over which rates rise from 0 first")
+
+
+class Method(_Card):
+    """How one model learns, whatever it learns from."""
+
+    learner: str = Field(pattern=r"^\w+:\w+$", description="module:class inside the model's folder")
+    optimizers: dict[str, OptimizerCard] = Field(min_length=1, description="one for each turn of the learner")
+    schedule: ScheduleCard = ScheduleCard()
+    batch: int = Field(ge=1, description="examples of one step, over all devices and accumulated batches")
+    clip: float | None = Field(None, gt=0, description="largest norm of the gradient of a turn")
+    options: dict[str, Any] = Field({}, description="what the learner offers, such as the form of a loss")
+
+
+class Budget(_Card):
+    """What is learned from, for how long, and how the best moment is chosen; the same for all models to be fair."""
+
+    data: str = Field(description="a mix of synthesis, or `dataset`: the training split that --data names")
+    side: int = Field(ge=32, description="height and width of the examples, in pixels")
+    augment: Literal["none", "flip", "dihedral"] = "none"
+    samples: int = Field(ge=1, description="examples in all")
+    validate_every: int = Field(ge=1, description="examples between validations")
+    validation: int = Field(ge=1, description="held-out examples of a validation")
+    watch: str = Field("pixel_auc/per-image", description="a metric, or `loss`: the best weights are those best in it")
+    patience: int | None = Field(None, ge=1, description="validations without a better one that end the stage")
+
+
+class Stage(Method, Budget):
+    """One stage of a recipe. The next one starts from the best weights of the one before."""
+
+    name: Name
+    keep: list[str] = Field([""], description="prefixes of the network's weights that are kept from the stage before")
+    freeze: list[str] = Field([], description="prefixes of the learner's parameters that do not move")
+
+
+class Recipe(_Card):
+    """How a model is trained: one or more stages."""
+
+    source: str = Field(description="the paper's section, or why it is done so")
+    stages: list[Stage] = Field(min_length=1)
+    notes: str = ""
+
+
+class RecipeCard(_Card):
+    """``models/<name>/recipe.yaml``: recipes by name, and how the model learns under the unified one."""
+
+    recipes: dict[Name, Recipe] = {}
+    unified: Method
+
+
 def read_card(path: Path, kind: type[CardT]) -> CardT:
     """Read and validate a YAML card. Raises CardError that names the file, the key and the nearest right word."""
     try:

@@ -1,0 +1,1 @@
+"""Manipulations made from any photographs: regions, what is done to them, and streams of examples. Numpy only."""

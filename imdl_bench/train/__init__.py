@@ -1,0 +1,1 @@
+"""Training: one loop for every model, its records, and recipes."""
