@@ -23,6 +23,17 @@ class _Card(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TrainingCard(_Card):
+    """How weights that come with the library were made, and what they reach; as a command printed it."""
+
+    data: str
+    samples: int = Field(ge=1, description="training examples seen")
+    hours: float = Field(gt=0)
+    device: str
+    scores: dict[str, dict[str, float]] = Field(description="metric, by data and by model, ours and the baselines'")
+    command: str
+
+
 class WeightsCard(_Card):
     """One set of weights of a model: where it comes from, under which licence, trained on what.
 
@@ -38,6 +49,8 @@ class WeightsCard(_Card):
     licence: str
     must_accept: bool = Field(False, description="the licence restricts use: shown, and accepted before a download")
     trained_on: list[str] = []
+    packaged: bool = Field(False, description="safetensors beside the card, which say their model's settings")
+    training: TrainingCard | None = None
     unsupported: str = Field("", description="why these files cannot be used; they are refused by name and content")
     notes: str = ""
 

@@ -14,7 +14,7 @@ from imdl_bench.cards import RECORDED, CardT, DatasetCard, ModelCard, Protocol, 
 from imdl_bench.errors import CardError, ImdlBenchError, UsageError, nearest
 from imdl_bench.model_spec import ModelSpec, checked_settings
 from imdl_bench.types import Model, PairModel, Sample
-from imdl_bench.weights import Weights, find_weights
+from imdl_bench.weights import Weights, find_weights, settings_of
 
 PUBLISHED = "results/published"
 KINDS = ("models", "datasets", "protocols", PUBLISHED)
@@ -66,6 +66,11 @@ def model_card(name: str) -> ModelCard:
     return _named(card_path("models", name), ModelCard)
 
 
+def model_folder(name: str) -> Path:
+    """Where a model's card, code and packaged weights lie."""
+    return card_path("models", name).parent
+
+
 def dataset_card(name: str) -> DatasetCard:
     """The validated card of a data set."""
     return _named(card_path("datasets", name), DatasetCard)
@@ -102,7 +107,8 @@ def load_model(
         device: where a network runs; models without weights always run on the CPU.
         seed: of random weights.
         precision: ``float32``, ``bfloat16`` or ``float16``; networks only.
-        settings: choices that the card offers, such as ``{"backbone": "resnet50"}``; its defaults otherwise.
+        settings: choices that the card offers, such as ``{"backbone": "resnet50"}``; otherwise those that a
+            ``.safetensors`` file was written for, and the card's defaults.
         accept_licence: you have read the licence of the weights, which restricts their use, and may use them.
 
     Raises:
@@ -112,11 +118,13 @@ def load_model(
         CardError: the card's ``entry`` cannot be imported.
     """
     card = model_card(name)
+    if isinstance(weights, (str, Path)) and card.weights is not None:
+        settings = settings_of(card, weights, model_folder(name)) | dict(settings or {})
     chosen = checked_settings(card, settings or {})
     arguments: dict[str, Any] = {"settings": chosen} if card.settings else {}
     if card.weights is not None:
         if not isinstance(weights, Weights):
-            weights = find_weights(card, weights, seed=seed, accept_licence=accept_licence)
+            weights = find_weights(card, weights, seed=seed, accept_licence=accept_licence, folder=model_folder(name))
         elif weights.model != name:
             raise UsageError(f"weights of {weights.model} are not those of {name}")
         arguments = {"weights": weights, "device": device, "precision": precision, "settings": chosen}
@@ -135,7 +143,13 @@ def load_model(
 
 
 def read_spec(text: str) -> tuple[ModelSpec, ModelCard]:
-    """A model as a user writes it, in the one spelling that tables use, and its card. Raises UsageError."""
+    """A model as a user writes it, in the one spelling that tables use, and its card.
+
+    Settings that are not written are those that its safetensors file was written for.
+
+    Raises:
+        UsageError: an unknown model or setting, or a damaged file.
+    """
     if text.partition(":")[0] == RECORDED:
         raise UsageError(
             f"{text}: {RECORDED}:DIR scores masks and scores that exist already, behind --model of `imdl-bench run` "
@@ -143,6 +157,9 @@ def read_spec(text: str) -> tuple[ModelSpec, ModelCard]:
         )
     written = ModelSpec.parse(text)
     card = model_card(written.name)
+    if written.weights is not None and card.weights is not None:
+        own = settings_of(card, written.weights, model_folder(written.name))
+        written = ModelSpec(written.name, tuple((own | dict(written.settings)).items()), written.weights)
     return written.checked(card), card
 
 
@@ -153,7 +170,8 @@ def spec_weights(spec: ModelSpec, card: ModelCard, *, seed: int, accept_licence:
         UsageError: weights for a model that has none; and as :func:`~imdl_bench.weights.find_weights`.
     """
     if card.weights is not None:
-        return find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence)
+        folder = model_folder(card.name)
+        return find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence, folder=folder)
     if spec.weights is not None:
         raise UsageError(f"{spec.name} has no weights: write --model {spec.name}, not {spec}")
     return None
@@ -170,7 +188,7 @@ def convert_weights(model: str, out: Path, *, seed: int = 0, accept_licence: boo
     spec, card = read_spec(model)
     if card.weights is None:
         raise UsageError(f"{card.name} has no weights")
-    weights = find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence)
+    weights = find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence, folder=model_folder(card.name))
     network: Any = load_model(spec.name, weights, settings=dict(spec.settings))
     if not hasattr(network, "save_weights"):
         raise UsageError(f"{card.name}: its weights cannot be converted, it is no TorchModel")

@@ -103,7 +103,7 @@ class _Network(ABC):
         if weights.layout == "random":
             return
         if weights.layout == "own":
-            tensors = read_tensors(weights.files[0])
+            tensors = self.read_official(weights.files)
             made_for = _made_for(weights, self.settings)
         elif weights.layout == "official":
             tensors, made_for = self.from_official(self.read_official(weights.files)), ""

@@ -19,6 +19,8 @@ OWN = (".safetensors",)
 CHECKPOINTS = (".pth", ".pt", ".h5", ".safetensors")
 MAX_BYTES = 4 << 30
 
+Layout = Literal["random", "official", "own", "given"]
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -39,7 +41,7 @@ class Weights:
 
     model: str
     label: str
-    layout: Literal["random", "official", "own", "given"]
+    layout: Layout
     identity: str
     files: tuple[Path, ...] = ()
     tensors: Mapping[str, Any] | None = None
@@ -50,7 +52,12 @@ class Weights:
 
 
 def find_weights(
-    card: ModelCard, wanted: str | Path | Mapping[str, Any] | None, *, seed: int = 0, accept_licence: bool = False
+    card: ModelCard,
+    wanted: str | Path | Mapping[str, Any] | None,
+    *,
+    seed: int = 0,
+    accept_licence: bool = False,
+    folder: Path | None = None,
 ) -> Weights:
     """Find and verify the weights a user asks for.
 
@@ -61,6 +68,7 @@ def find_weights(
             safetensors file is taken for the authors', also without ``official:``.
         seed: of random weights.
         accept_licence: the user has read a restricting licence and may use the files under it.
+        folder: the model's, where weights lie that come with it.
 
     Raises:
         UsageError: nothing of that name, files missing, or a licence to be accepted first.
@@ -79,7 +87,7 @@ def find_weights(
         return _official_files(card, _path(text.removeprefix(OFFICIAL)))
     entry = (card.weights or {}).get(text)
     if entry is not None:
-        return _named(card, text, entry, fetch_weights(card, text, accept_licence=accept_licence))
+        return _named(card, text, entry, fetch_weights(card, text, accept_licence=accept_licence, folder=folder))
     path = _path(text)
     if path.suffix.lower() in OWN:
         return _own_file(card, path)
@@ -87,6 +95,32 @@ def find_weights(
         return _official_files(card, path)
     known = [*(card.weights or {}), UNTRAINED]
     raise UsageError(f"{card.name} has no weights {text!r}{nearest(text, known)} (it takes {_offers(card)})")
+
+
+def settings_of(card: ModelCard, wanted: str | Path, folder: Path) -> dict[str, Any]:
+    """The settings that safetensors of imdl-bench were written for; empty of any other weights, and of none.
+
+    Args:
+        wanted: as in :func:`find_weights`.
+        folder: the model's.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    from imdl_bench.checkpoint import read_metadata
+
+    entry = (card.weights or {}).get(str(wanted))
+    if entry is not None:
+        path = folder / entry.files[0] if entry.packaged else None
+    else:
+        path = _path(str(wanted)) if str(wanted).lower().endswith(OWN) else None
+    if path is None or not path.is_file():
+        return {}
+    about = read_metadata(path)
+    try:
+        return dict(json.loads(about.get("settings", "{}"))) if about.get("model", card.name) == card.name else {}
+    except (ValueError, TypeError):
+        raise DataError(f"{path}: its metadata are damaged: settings is {about['settings']!r}") from None
 
 
 def is_untrained(label: str) -> bool:
@@ -101,8 +135,9 @@ def refuse_changed(weights: Weights) -> None:
         raise DataError(f"{names}: changed since the run was planned; give the same command again")
 
 
-def fetch_weights(card: ModelCard, name: str, *, accept_licence: bool) -> list[Path]:
-    """The files of a set of weights on the card, downloaded to the cache where they are missing there, and verified.
+def fetch_weights(card: ModelCard, name: str, *, accept_licence: bool, folder: Path | None = None) -> list[Path]:
+    """The files of a set of weights on the card, verified: those that come with the model in its ``folder``, others
+    downloaded to the cache where they are missing there.
 
     Raises:
         UsageError: the licence must be accepted first, or no address is known.
@@ -111,8 +146,10 @@ def fetch_weights(card: ModelCard, name: str, *, accept_licence: bool) -> list[P
     entry = (card.weights or {})[name]
     if entry.unsupported:
         raise UsageError(f"{card.name}@{name} cannot be used: {entry.unsupported}")
-    folder = cache_dir() / "weights" / card.name / name
-    paths = [folder / file for file in entry.files]
+    if entry.packaged:
+        return _packaged(card, name, entry, folder)
+    cached = cache_dir() / "weights" / card.name / name
+    paths = [cached / file for file in entry.files]
     missing = [place for place, path in enumerate(paths) if not path.is_file()]
     if missing and not entry.url:
         names = ", ".join(entry.files[place] for place in missing)
@@ -140,11 +177,21 @@ def fetch_weights(card: ModelCard, name: str, *, accept_licence: bool) -> list[P
     return paths
 
 
+def _packaged(card: ModelCard, name: str, entry: WeightsCard, folder: Path | None) -> list[Path]:
+    paths = [(folder or Path()) / file for file in entry.files]
+    for place, path in enumerate(paths):
+        if folder is None or not path.is_file():
+            raise DataError(f"{card.name}@{name}: {path} is missing; install imdl-bench again")
+        _refuse_other(entry, place, f"{path}: is not the file that the card knows; install imdl-bench again", path)
+    return paths
+
+
 def _named(card: ModelCard, name: str, entry: WeightsCard, paths: Sequence[Path]) -> Weights:
-    identity = _identity(paths)
+    layout: Layout = "own" if entry.packaged else "official"
     return Weights(
-        card.name, name, "official", identity, tuple(paths), trained_on=tuple(entry.trained_on), licence=entry.licence
-    )
+        card.name, name, layout, _identity(paths), tuple(paths), trained_on=tuple(entry.trained_on),
+        licence=entry.licence,
+    )  # fmt: skip
 
 
 def _official_files(card: ModelCard, path: Path) -> Weights:

@@ -290,7 +290,7 @@ def test_weights_for_other_settings_say_which(checkpoint: Path, tmp_path: Path) 
     about = {"model": "tiny", "settings": {"gain": 2}}
     write_tensors(tmp_path / "x.safetensors", state, about)
     with pytest.raises(UsageError, match=r"x.safetensors \(written for tiny:gain=2\) does not fit"):
-        imdl_bench.load_model("tiny", tmp_path / "x.safetensors")
+        imdl_bench.load_model("tiny", tmp_path / "x.safetensors", settings={"gain": 1})
 
 
 def test_weights_of_another_model_are_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -460,3 +460,38 @@ def test_settings_have_one_spelling(checkpoint: Path) -> None:
     assert imdl_bench.load_model("tiny", "random", settings=dict(spec.settings)) is not None
     with pytest.raises(UsageError, match="takes a list"):
         imdl_bench.load_model("tiny", "random", settings={"without": "bias"})
+
+
+def test_a_file_brings_the_settings_it_was_written_for(checkpoint: Path, photo: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "twice.safetensors"
+    catalog.convert_weights(f"tiny:gain=2@official:{checkpoint}", path)
+    assert str(catalog.read_spec(f"tiny@{path}")[0]) == f"tiny:gain=2@{path}"
+    assert str(catalog.read_spec(f"tiny:gain=1@{path}")[0]) == f"tiny@{path}"
+    doubled = mask_of(official_state(), photo, settings={"gain": 2})
+    np.testing.assert_array_equal(mask_of(path, photo), doubled)
+    np.testing.assert_array_equal(mask_of(path, photo, settings={"gain": 1}), mask_of(official_state(), photo))
+
+
+def test_packaged_weights_lie_beside_the_card(checkpoint: Path, photo: np.ndarray, cli: Callable[..., Any]) -> None:
+    folder = checkpoint.parent / "models/tiny"
+    catalog.convert_weights(f"tiny:gain=2@official:{checkpoint}", folder / "bench.safetensors")
+    sha256 = hashlib.sha256((folder / "bench.safetensors").read_bytes()).hexdigest()
+    card = folder / "card.yaml"
+    card.write_text(card.read_text() + f"""
+  bench:
+    files: [bench.safetensors]
+    sha256: ["{sha256}"]
+    packaged: true
+    licence: CC0-1.0
+    trained_on: [my photographs]
+""")  # fmt: skip
+    assert str(catalog.read_spec("tiny@bench")[0]) == "tiny:gain=2@bench"
+    np.testing.assert_array_equal(mask_of("bench", photo), mask_of(official_state(), photo, settings={"gain": 2}))
+    done = cli("weights", "fetch", "tiny@bench", IMDL_BENCH_PATH=str(checkpoint.parent))
+    assert done.stdout.strip() == str(folder / "bench.safetensors"), done.stderr
+    (folder / "bench.safetensors").write_bytes(b"other")
+    with pytest.raises((DataError, UsageError), match=r"bench.safetensors: (is not the file|cannot be read)"):
+        imdl_bench.load_model("tiny", "bench")
+    (folder / "bench.safetensors").unlink()
+    with pytest.raises(DataError, match=r"tiny@bench: .*bench.safetensors is missing; install imdl-bench again"):
+        imdl_bench.load_model("tiny", "bench")

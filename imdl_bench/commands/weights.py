@@ -36,7 +36,8 @@ def _fetch_weights(options: argparse.Namespace) -> int:
     if spec.weights is None or spec.weights not in (card.weights or {}):
         known = ", ".join(card.weights or {}) or "none"
         raise UsageError(f"{options.model}: the card of {spec.name} has these weights: {known}")
-    for path in fetch_weights(card, spec.weights, accept_licence=options.accept_licence):
+    folder = catalog.model_folder(card.name)
+    for path in fetch_weights(card, spec.weights, accept_licence=options.accept_licence, folder=folder):
         print(path)
     return DONE
 
