@@ -18,13 +18,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import skimage.data
-from imdl_bench.datasets.dmac_pairs.coco import Instance, instance_mask
 from imdl_bench.datasets.dmac_pairs.index import index
 from imdl_bench.datasets.dmac_pairs.making import make
 from imdl_bench.datasets.dmac_pairs.pairing import Pair, make_pair
-from imdl_bench.datasets.dmac_pairs.pasting import pasted
-from imdl_bench.datasets.dmac_pairs.photographs import Photographs
-from imdl_bench.datasets.dmac_pairs.plan import CLASSES, SETS, SIZE, Change, PairName, draw_change, draw_kinds
+from imdl_bench.datasets.dmac_pairs.plan import CLASSES, SETS, SIZE, PairName, draw_change, draw_kinds
 from sklearn.datasets import load_sample_images
 
 import imdl_bench
@@ -32,6 +29,9 @@ from imdl_bench import catalog
 from imdl_bench.errors import DataError, UsageError
 from imdl_bench.images import read_image, read_mask
 from imdl_bench.published import match
+from imdl_bench.synthesis.coco import Instance, instance_mask
+from imdl_bench.synthesis.pasting import Change, pasted
+from imdl_bench.synthesis.photographs import Photographs
 from imdl_bench.types import Sample
 
 COUNT = 2
@@ -130,7 +130,7 @@ def test_the_probe_mask_is_the_donor_mask_moved_as_recorded(made: Path, records:
 
 @pytest.mark.parametrize("set_name", ["raw", "shift"])
 def test_what_is_only_moved_is_copied_to_the_pixel(photos: Path, set_name: str) -> None:
-    photographs = Photographs(photos)
+    photographs = Photographs(photos, side=SIZE)
     for area in CLASSES:
         pair = make_pair(PairName(set_name, area, 0), 1, photographs)
         dx, dy = pair.record["shift"] or (0, 0)
@@ -143,7 +143,7 @@ def test_what_is_only_moved_is_copied_to_the_pixel(photos: Path, set_name: str) 
 
 
 def test_stored_images_are_the_made_ones_within_what_jpeg_loses(made: Path, photos: Path) -> None:
-    photographs = Photographs(photos)
+    photographs = Photographs(photos, side=SIZE)
     for name in (PairName("raw", "easy", 1), PairName("shift", "difficult", 0)):
         pair: Pair = make_pair(name, 5, photographs)
         sample = next(s for s in index(made) if s.id == f"{name.id}_a.jpg")
@@ -202,7 +202,10 @@ def test_two_makings_and_a_folder_that_grew_are_the_same_bytes(made: Path, photo
 
 def test_another_seed_gives_other_pairs(photos: Path, records: dict[str, dict[str, Any]]) -> None:
     name = PairName("combination", "normal", 0)
-    assert make_pair(name, 6, Photographs(photos)).record != make_pair(name, 5, Photographs(photos)).record
+    assert (
+        make_pair(name, 6, Photographs(photos, side=SIZE)).record
+        != make_pair(name, 5, Photographs(photos, side=SIZE)).record
+    )
 
 
 def test_a_stopped_making_goes_on(made: Path, photos: Path, tmp_path: Path) -> None:
@@ -259,7 +262,7 @@ def test_what_does_not_belong_together_is_refused(made: Path, photos: Path, tmp_
         make(tmp_path / "more", tmp_path / "out", count=1)
     (tmp_path / "one").mkdir()
     shutil.copy(photos / "cat.png", tmp_path / "one")
-    with pytest.raises(DataError, match="1 pictures; pairs need at least two"):
+    with pytest.raises(DataError, match="1 pictures; at least two"):
         make(tmp_path / "one", tmp_path / "out", count=1)
     assert files_of(made) == before
 
@@ -319,13 +322,13 @@ def test_polygons_and_both_spellings_of_run_lengths_give_the_same_mask() -> None
     assert sum(runs) == mask.size
     wanted = mask[1::2, 1::3]
     for counts in (runs, coco_letters(runs)):
-        found = instance_mask(Instance({"counts": counts, "size": list(mask.shape)}, *mask.shape))
+        found = instance_mask(Instance({"counts": counts, "size": list(mask.shape)}, *mask.shape), (SIZE, SIZE))
         np.testing.assert_array_equal(found, wanted)
-    found = instance_mask(Instance([corners], *mask.shape))
+    found = instance_mask(Instance([corners], *mask.shape), (SIZE, SIZE))
     outer = wanted.copy()
     outer[75:100, 100:110] = True
     assert (found != outer).mean() < 0.006
-    two = instance_mask(Instance([corners, [0, 400, 60, 400, 60, 500, 0, 500]], *mask.shape))
+    two = instance_mask(Instance([corners, [0, 400, 60, 400, 60, 500, 0, 500]], *mask.shape), (SIZE, SIZE))
     assert two[225, 10] and two[100, 50] and not two[225, 100]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from imdl_bench.making import left_out, library_versions, made_from, missing_files, refuse_fewer, refuse_other
+from imdl_bench.synthesis.photographs import Photographs
 
 from .pairing import make_pair
-from .photographs import Photographs
-from .plan import PAPER_COUNT, every_pair
+from .plan import PAPER_COUNT, SIZE, every_pair
 from .storing import (
     Manifest,
     Records,
@@ -49,7 +49,7 @@ def make(
     """
     wanted = PAPER_COUNT if count is None else count
     with made_from(photos, out):
-        photographs = Photographs(photos)
+        photographs = Photographs(photos, side=SIZE)
         settings = _settings(photographs, seed)
         done = _done(out, settings, wanted)
         names = every_pair(wanted)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from imdl_bench.errors import DataError
+from imdl_bench.synthesis.pasting import Change, fits, pasted
+from imdl_bench.synthesis.photographs import Photographs
+from imdl_bench.synthesis.regions import Mask, Pixels, in_class, outline_points
 
-from .pasting import Mask, Pixels, fits, in_class, outline_points, pasted
-from .photographs import Photographs
-from .plan import CLASSES, Change, PairName, draw_change, draw_kinds
+from .plan import CLASSES, SIZE, PairName, draw_change, draw_kinds
 
 _REGIONS = 2000
 _AMOUNTS = 500
@@ -79,6 +80,6 @@ def _fitting_change(
     rim, share = outline_points(mask), float(mask.mean())
     for _ in range(_AMOUNTS):
         change = draw_change(kinds, rng)
-        if fits(change, rim, share, bounds):
+        if fits(change, rim, share, bounds, SIZE):
             return change
     return None

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from imdl_bench.synthesis.pasting import Change
 
 SIZE = 256
 PAPER_COUNT = 3000
 SETS = ("combination", "raw", "shift", "rotation", "scale", "luminance", "deformation")
 CLASSES = {"difficult": (0.01, 0.10), "normal": (0.10, 0.25), "easy": (0.25, 0.50)}
 CHANGES = ("shift", "rotation", "luminance", "scale", "deformation")  # in the order in which they act
-CENTRE = (SIZE - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +38,6 @@ class PairName:
         """Its own stream of numbers, whatever other pairs are made."""
         place = SETS.index(self.set), list(CLASSES).index(self.area_class), self.number
         return np.random.Generator(np.random.PCG64([seed, *place]))
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What happens to a region on its way; ``None`` where a change is not applied.
-
-    Attributes:
-        shift: to the right and down, in pixels.
-        rotation: whole degrees, counter-clockwise, about the centre of the frame.
-        luminance: grey levels that are added.
-        scale: factor about the centre of the frame.
-        deformation: factor of the width, about the centre of the frame.
-    """
-
-    shift: tuple[int, int] | None = None
-    rotation: int | None = None
-    luminance: int | None = None
-    scale: float | None = None
-    deformation: float | None = None
-
-    @property
-    def matrix(self) -> NDArray[np.float64]:
-        """float64 (2, 3): from a pixel (x, y) of the donor to its place in the probe."""
-        turn = np.deg2rad(self.rotation or 0)
-        rotated = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-        linear = np.diag([self.deformation or 1.0, 1.0]) @ rotated * (self.scale or 1.0)
-        centre = np.full(2, CENTRE)
-        moved = linear @ (np.array(self.shift or (0, 0)) - centre) + centre
-        return np.column_stack([linear, moved])
 
 
 def every_pair(count: int) -> list[PairName]:

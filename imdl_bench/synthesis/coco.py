@@ -12,9 +12,7 @@ import numpy as np
 
 from imdl_bench.errors import DataError
 from imdl_bench.images import resize_nearest
-
-from .pasting import Mask
-from .plan import SIZE
+from imdl_bench.synthesis.regions import Mask
 
 _FRACTION = 4  # bits behind the point of a polygon's corners
 
@@ -53,12 +51,13 @@ def read_instances(path: Path) -> dict[str, list[Instance]]:
     return found
 
 
-def instance_mask(instance: Instance) -> Mask:
-    """bool (SIZE, SIZE): the object, with its image resized as the photographs are. Raises DataError."""
+def instance_mask(instance: Instance, shape: tuple[int, int]) -> Mask:
+    """bool of ``shape``: the object, with its image resized to that height and width. Raises DataError."""
     if isinstance(instance.segmentation, dict):
-        return resize_nearest(_run_lengths(instance.segmentation), (SIZE, SIZE))
-    scale = np.array([SIZE / instance.width, SIZE / instance.height])
-    mask = np.zeros((SIZE, SIZE), np.uint8)
+        return resize_nearest(_run_lengths(instance.segmentation), shape)
+    height, width = shape
+    scale = np.array([width / instance.width, height / instance.height])
+    mask = np.zeros(shape, np.uint8)
     for polygon in instance.segmentation:
         # COCO counts from the corner of a pixel, OpenCV from its centre.
         corners = np.reshape(np.asarray(polygon, np.float64), (-1, 2)) * scale - 0.5
