@@ -1,4 +1,4 @@
-"""ELA-PPM: a photograph and its ELA image, both at 576 x 576, to a tampering mask."""
+"""ELA-PPM: a photograph and its ELA image, both at 576 x 576 or less, to a tampering mask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from imdl_bench.types import Image, Prediction
 from .error_level import ela_image
 from .layers import TwoStreamPyramidNet, resized
 
-SIDE = 576
 TAMPERED = 1
 
 
@@ -28,14 +27,7 @@ class ElaPpm(TorchModel):
         return TwoStreamPyramidNet(settings["alpha"], settings["width"])
 
     def prepare(self, image: Image) -> Tensor:
-        """Float32 (6, 576, 576) in [0, 1]: RGB, then ELA made at the photograph's own resolution.
-
-        Raises:
-            ImageError: a side above 65,500 pixels, which JPEG cannot hold.
-        """
-        pixels = np.asarray(image)
-        ela = ela_image(pixels, self.settings["amplification"])
-        return torch.cat([_squeezed(pixels), _squeezed(ela)])
+        return network_input(np.asarray(image), self.settings)
 
     def finish(self, outputs: Tensor, images: Sequence[Image]) -> list[Prediction]:
         tampered = outputs.float().softmax(dim=1)[:, TAMPERED:]
@@ -46,12 +38,22 @@ class ElaPpm(TorchModel):
         return [Prediction(mask=to_mask(mask[0, 0])) for mask in masks]
 
 
+def network_input(pixels: NDArray[np.uint8], settings: Mapping[str, Any]) -> Tensor:
+    """Float32 (6, side, side) in [0, 1] of uint8 (H, W, 3): RGB, then ELA made at the photograph's own resolution.
+
+    Raises:
+        ImageError: a side above 65,500 pixels, which JPEG cannot hold.
+    """
+    ela = ela_image(pixels, settings["amplification"])
+    return torch.cat([_squeezed(pixels, settings["side"]), _squeezed(ela, settings["side"])])
+
+
 def official_keys() -> dict[str, tuple[int, ...]]:
     """Keys and shapes of the network with default settings. No authors' files exist, so they are our own."""
     return state_shapes(lambda: TwoStreamPyramidNet(alpha=1.0, width=512))
 
 
-def _squeezed(pixels: NDArray[np.uint8]) -> Tensor:
-    """Float32 (3, 576, 576) in [0, 1], aspect not kept; Pillow's bicubic weighs all pixels where it shrinks."""
+def _squeezed(pixels: NDArray[np.uint8], side: int) -> Tensor:
+    """Float32 (3, side, side) in [0, 1], aspect not kept; Pillow's bicubic weighs all pixels where it shrinks."""
     picture = PIL.Image.fromarray(np.ascontiguousarray(pixels))
-    return to_tensor(np.asarray(picture.resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)).view(Image)) / 255
+    return to_tensor(np.asarray(picture.resize((side, side), PIL.Image.Resampling.BICUBIC)).view(Image)) / 255
