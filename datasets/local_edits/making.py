@@ -18,8 +18,9 @@ from imdl_bench.making import (
     refuse_other,
     write_atomically,
 )
+from imdl_bench.synthesis.manipulations import Pixels
 
-from .manipulations import MANIPULATIONS, Pixels, every_edit, folder_of
+from .manipulations import MANIPULATIONS, every_edit, folder_of
 from .patches import Mask, Patch, choose_patches, draw_region
 from .storing import MASKS, PRISTINE, Made, file_name, read_made, read_settings, write_list, write_settings
 

@@ -15,8 +15,7 @@ from scipy import ndimage
 from imdl_bench.errors import ImageError, UsageError
 from imdl_bench.images import read_image
 from imdl_bench.layouts import list_images, sample_id
-
-from .manipulations import Pixels
+from imdl_bench.synthesis.manipulations import Pixels
 
 Mask = NDArray[np.bool_]
 
