@@ -8,17 +8,18 @@ from scipy import ndimage
 
 from imdl_bench.synthesis.regions import Mask, Pixels, in_class
 
-DRAWS = 8
 INSIDE, FENCE = 0.6, 1.4  # the two ellipses' axes, as shares of those of the wanted area
 
 
-def object_outline(pixels: Pixels, bounds: tuple[float, float], rng: np.random.Generator) -> Mask | None:
+def object_outline(
+    pixels: Pixels, bounds: tuple[float, float], rng: np.random.Generator, *, draws: int = 8
+) -> Mask | None:
     """bool (side, side): an object-like region of a square picture, uint8 (side, side, 3).
 
-    Of a few drawn ones whose share is in ``bounds`` the one whose rim lies on the strongest edges; None where none is.
+    Of those drawn whose share is in ``bounds`` the one whose rim lies on the strongest edges; None where there is none.
     """
     edges = _edge_strength(pixels)
-    found = [mask for _ in range(DRAWS) if in_class(mask := _region(pixels, bounds, rng), bounds)]
+    found = [mask for _ in range(draws) if in_class(mask := _region(pixels, bounds, rng), bounds)]
     return max(found, key=lambda mask: float(edges[mask & ~ndimage.binary_erosion(mask)].mean()), default=None)
 
 
