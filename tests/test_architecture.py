@@ -30,7 +30,18 @@ LAYERS = [
     {"commands"},
     {"cli", "__main__", "__init__"},
 ]
-FOR_PLUGINS = {"types", "errors", "images", "layouts", "making", "torch_model", "examples", "synthesis", "learner"}
+FOR_PLUGINS = {
+    "types",
+    "errors",
+    "images",
+    "layouts",
+    "making",
+    "torch_model",
+    "examples",
+    "synthesis",
+    "learner",
+    "checkpoint",
+}
 WITH_TORCH = {"torch_model", "checkpoint", "learner"}  # and the package train
 SHARED_NAMING = {("casia", "casia_v1"), ("casia", "casia_v2"), ("casia_d", "casia_v1"), ("casia_d", "casia_v2"),
                  ("casia_d", "casia"), ("casia_pairs", "casia_v1"), ("casia_pairs", "casia_v2"),

@@ -13,6 +13,7 @@ from .correlation import CHANNELS, cross_correlation, self_correlation
 from .heads import DetectionNet
 
 LEVELS = 3
+STRIDE = 8
 RATES = (6, 12, 18, 24)
 
 # Mean of the network's input, BGR in 0..255: the numbers of Caffe's VGG16.
@@ -60,7 +61,7 @@ class DMACNet(nn.Module):
         return self.match(self.describe(a), self.describe(b))
 
     def describe(self, images: Tensor) -> Described:
-        """From BGR less ``MEAN_BGR``, (B, 3, H, W); h and w are H / 8 and W / 8, rounded up after each halving."""
+        """From BGR less ``MEAN_BGR``, (B, 3, H, W); h and w are H and W by ``STRIDE``, rounded up."""
         third = self.Scale_3(images)
         fourth = self.Scale_4(third)
         levels = tuple(_at_least_float32(level) for level in (third, fourth, self.Scale_5(fourth)))
