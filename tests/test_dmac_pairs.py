@@ -21,7 +21,7 @@ import skimage.data
 from imdl_bench.datasets.dmac_pairs.index import index
 from imdl_bench.datasets.dmac_pairs.making import make
 from imdl_bench.datasets.dmac_pairs.pairing import Pair, make_pair
-from imdl_bench.datasets.dmac_pairs.plan import CLASSES, SETS, SIZE, PairName, draw_change, draw_kinds
+from imdl_bench.datasets.dmac_pairs.plan import SETS, SIZE, PairName, draw_kinds
 from sklearn.datasets import load_sample_images
 
 import imdl_bench
@@ -30,6 +30,7 @@ from imdl_bench.errors import DataError, UsageError
 from imdl_bench.images import read_image, read_mask
 from imdl_bench.published import match
 from imdl_bench.synthesis.coco import Instance, instance_mask
+from imdl_bench.synthesis.pairs import AREA_CLASSES, draw_change
 from imdl_bench.synthesis.pasting import Change, pasted
 from imdl_bench.synthesis.photographs import Photographs
 from imdl_bench.types import Sample
@@ -80,7 +81,7 @@ def parts(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
 
 def test_every_set_and_class_is_a_split_with_equally_many_pairs(made: Path) -> None:
     card = catalog.dataset_card("dmac_pairs")
-    assert list(card.splits) == [f"{name}-{area}" for name in SETS for area in CLASSES]
+    assert list(card.splits) == [f"{name}-{area}" for name in SETS for area in AREA_CLASSES]
     for split in card.splits:
         data = imdl_bench.load_dataset("dmac_pairs", made, split)
         assert [sample.id for sample in data] == [f"{split}/{n:05}_a.jpg" for n in range(COUNT)]
@@ -90,7 +91,7 @@ def test_every_set_and_class_is_a_split_with_equally_many_pairs(made: Path) -> N
 
 def test_masks_are_binary_whole_and_in_their_class(made: Path) -> None:
     for sample in index(made):
-        low, high = CLASSES[sample.id.split("/")[0].split("-")[1]]
+        low, high = AREA_CLASSES[sample.id.split("/")[0].split("-")[1]]
         for path in (sample.mask, sample.donor_mask):
             pixels = np.asarray(PIL.Image.open(path))
             assert pixels.shape == (SIZE, SIZE) and set(np.unique(pixels)) == {0, 255}
@@ -131,7 +132,7 @@ def test_the_probe_mask_is_the_donor_mask_moved_as_recorded(made: Path, records:
 @pytest.mark.parametrize("set_name", ["raw", "shift"])
 def test_what_is_only_moved_is_copied_to_the_pixel(photos: Path, set_name: str) -> None:
     photographs = Photographs(photos, side=SIZE)
-    for area in CLASSES:
+    for area in AREA_CLASSES:
         pair = make_pair(PairName(set_name, area, 0), 1, photographs)
         dx, dy = pair.record["shift"] or (0, 0)
         y, x = np.nonzero(pair.donor_mask)
@@ -185,7 +186,7 @@ def test_draws_fill_the_ranges_of_the_paper() -> None:
     for kind, (low, high) in RANGES.items():
         if kind != "shift":
             assert np.mean([kind in drawn for drawn in kinds]) == pytest.approx(0.5, abs=0.05)
-        drawn = np.array([getattr(draw_change((kind,), rng), kind) for _ in range(3000)])
+        drawn = np.array([getattr(draw_change((kind,), SIZE, rng), kind) for _ in range(3000)])
         assert low <= drawn.min() < low + 0.02 * (high - low) and high - 0.02 * (high - low) < drawn.max() <= high
         assert drawn.mean() == pytest.approx((low + high) / 2, abs=0.05 * (high - low))
     assert draw_kinds("raw", rng) == () and draw_kinds("scale", rng) == ("scale",)
@@ -417,7 +418,7 @@ def test_ctrl_c_leaves_nothing_half(made: Path, photos: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(("table", "sets"), [("1", SETS[:1]), ("2", SETS[1:])])
 def test_the_protocols_hold_the_sets_of_their_tables(table: str, sets: tuple[str, ...]) -> None:
     protocol = imdl_bench.load_protocol(f"dmac-table{table}")
-    assert [line.split for line in protocol.data] == [f"{name}-{area}" for name in sets for area in CLASSES]
+    assert [line.split for line in protocol.data] == [f"{name}-{area}" for name in sets for area in AREA_CLASSES]
     assert protocol.published is not None and protocol.published.paper == "dmac"
     for line in protocol.data:
         for metric in protocol.metrics:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from imdl_bench.errors import DataError
-from imdl_bench.synthesis.pasting import Change, fits, pasted
+from imdl_bench.synthesis.pairs import AREA_CLASSES, compose, draw_names
 from imdl_bench.synthesis.photographs import Photographs
-from imdl_bench.synthesis.regions import Mask, Pixels, in_class, outline_points
+from imdl_bench.synthesis.regions import Mask, Pixels
 
-from .plan import CLASSES, SIZE, PairName, draw_change, draw_kinds
+from .plan import PairName, draw_kinds
 
 _REGIONS = 2000
-_AMOUNTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +36,18 @@ def make_pair(name: PairName, seed: int, photographs: Photographs) -> Pair:
     Raises:
         DataError: no photograph gives a region that fits.
     """
-    rng, bounds = name.random(seed), CLASSES[name.area_class]
+    rng, bounds = name.random(seed), AREA_CLASSES[name.area_class]
     kinds = draw_kinds(name.set, rng)
     unreadable: set[str] = set()
     for _ in range(_REGIONS):
-        donor_name, host_name = _two_names(photographs, rng)
-        donor, host = photographs.read(donor_name), photographs.read(host_name)
-        unreadable |= {n for n, pixels in ((donor_name, donor), (host_name, host)) if pixels is None}
-        if donor is None or host is None:
-            continue
-        mask = photographs.region(donor_name, bounds, rng)
-        change = None if mask is None else _fitting_change(mask, kinds, bounds, rng)
-        if mask is None or change is None:
-            continue
-        probe, region = pasted(host, donor, mask, change)
-        if in_class(region, bounds):
-            areas = {"donor_area": float(mask.mean()), "probe_area": float(region.mean())}
-            record = {"id": name.id, "donor": donor_name, "host": host_name, **asdict(change), **areas}
-            return Pair(probe, region, donor, mask, record | {"unreadable": sorted(unreadable)})
+        names = draw_names(photographs, rng)
+        unreadable |= {one for one in names if photographs.read(one) is None}
+        if (made := compose(photographs, names, kinds, bounds, rng)) is not None:
+            record = {"id": name.id, **made.record, "unreadable": sorted(unreadable)}
+            return Pair(made.pixels, made.mask, made.donor, made.donor_mask, record)
     low, high = bounds
     broken = f"; {len(unreadable)} could not be read, such as {min(unreadable)}" if unreadable else ""
     raise DataError(
         f"{photographs.root}: {name.id}: no region of {low:.0%} to {high:.0%} that fits was found in {_REGIONS} "
         f"drawn from {len(photographs.donors)} photographs{broken}; give more photographs"
     )
-
-
-def _two_names(photographs: Photographs, rng: np.random.Generator) -> tuple[str, str]:
-    donor = photographs.donors[int(rng.integers(len(photographs.donors)))]
-    while (host := photographs.names[int(rng.integers(len(photographs.names)))]) == donor:
-        pass
-    return donor, host
-
-
-def _fitting_change(
-    mask: Mask, kinds: tuple[str, ...], bounds: tuple[float, float], rng: np.random.Generator
-) -> Change | None:
-    if not set(kinds) - {"luminance"}:
-        return draw_change(kinds, rng)
-    rim, share = outline_points(mask), float(mask.mean())
-    for _ in range(_AMOUNTS):
-        change = draw_change(kinds, rng)
-        if fits(change, rim, share, bounds, SIZE):
-            return change
-    return None

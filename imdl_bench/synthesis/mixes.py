@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from imdl_bench.errors import DataError, UsageError, nearest
+from imdl_bench.synthesis.pairs import PAIRS
+from imdl_bench.synthesis.patches import PATCHES
 from imdl_bench.synthesis.photographs import Photographs, list_photographs
 from imdl_bench.synthesis.streams import Mix, Stream
 from imdl_bench.synthesis.unified import UNIFIED
@@ -13,7 +15,9 @@ from imdl_bench.synthesis.unified import UNIFIED
 Part = Literal["all", "training", "held-out"]
 
 MIXES: dict[str, Mix] = {
+    "pairs": PAIRS,
     "unified": UNIFIED,
+    **PATCHES,
 }
 
 

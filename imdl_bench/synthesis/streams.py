@@ -63,6 +63,7 @@ class Mix:
         kinds: dealt out so that every run of ``len(kinds)`` numbers holds each once, in random order.
         make: one example, or None where what was drawn does not give one: it is then drawn again.
         whole: photographs come at (side, side), their aspect not kept; otherwise as they are.
+        negative: the kinds of which nothing is forged.
         about: what else the record of a training has to say.
     """
 
@@ -70,6 +71,7 @@ class Mix:
     kinds: tuple[str, ...]
     make: Callable[[Draw], Drawn | None]
     whole: bool
+    negative: tuple[str, ...] = (PRISTINE,)
     about: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -98,9 +100,8 @@ class Stream:
         """Example ``number``, from 0 up, whatever was asked for before. Raises DataError where none can be made."""
         made = self.made(number)
         kind = self.kind(number)
-        return Example(
-            self.id(number), made.image, made.truth, kind != PRISTINE, kind, made.donor, made.donor_truth, made.label
-        )
+        forged = kind not in self.mix.negative
+        return Example(self.id(number), made.image, made.truth, forged, kind, made.donor, made.donor_truth, made.label)
 
     def id(self, number: int) -> str:
         """Such as ``unified-training-7-0000123``: mix, part, seed, number."""
