@@ -27,15 +27,43 @@ _OUTLINES = 2  # watershed regions of which the better one is taken
 
 
 @dataclass(frozen=True, slots=True)
-class _Edit:
-    """An edited image and the share of what is new, uint8 (canvas, canvas, 3) and (canvas, canvas); how it was done."""
+class Edit:
+    """What a kind makes of its host.
+
+    Attributes:
+        pixels: uint8 (canvas, canvas, 3).
+        alpha: uint8 (canvas, canvas), the share of what is new.
+        record: how it was done.
+        donor: the frame that a pasted region was cut from; in a copy-move the host.
+        region: bool (canvas, canvas), that region in the donor's frame.
+    """
 
     pixels: Pixels
     alpha: Pixels
     record: Mapping[str, Any]
+    donor: Frame | None = None
+    region: Mask | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A finished example, and what it was before its last processing."""
+
+    drawn: Drawn
+    edit: Edit
+    finish: Finish
+
+
+MakeEdit = Callable[[Frame, Draw], Edit | None]
 
 
 def make(draw: Draw) -> Drawn | None:
+    """One example of a kind of :data:`EDITS`, or a pristine one."""
+    made = edited(draw, EDITS)
+    return None if made is None else made.drawn
+
+
+def edited(draw: Draw, edits: Mapping[str, MakeEdit]) -> Edited | None:
     """One example. Host, frame and finish are drawn in the same way, from numbers of their own, for every kind."""
     finish = draw_finish(draw.side, draw.common)
     host = draw_frame(draw.photographs, finish.canvas, draw.common)
@@ -43,36 +71,36 @@ def make(draw: Draw) -> Drawn | None:
         return None
     if draw.kind == PRISTINE:
         untouched = np.zeros(host.pixels.shape[:2], np.uint8)
-        return _finished(host, _Edit(host.pixels, untouched, {}), finish, draw.side)
+        return _finished(host, Edit(host.pixels, untouched, {}), finish, draw.side)
     for _ in range(_TRIES):
-        edit = _EDITS[draw.kind](host, draw)
-        if edit is None or not really_changed(host.pixels, edit.pixels, edit.alpha >= 128):
+        edit = edits[draw.kind](host, draw)
+        if edit is None:
             continue
-        drawn = _finished(host, edit, finish, draw.side)
-        if AREAS[0] <= drawn.truth.mean() <= AREAS[1]:
-            return drawn
+        made = _finished(host, edit, finish, draw.side)
+        if AREAS[0] <= made.drawn.truth.mean() <= AREAS[1]:
+            return made
     return None
 
 
-def _finished(host: Frame, edit: _Edit, finish: Finish, side: int) -> Drawn:
+def _finished(host: Frame, edit: Edit, finish: Finish, side: int) -> Edited:
     truth = finish.truth(edit.alpha, side)
     record = {"photograph": host.photograph, "cut": [host.left, host.top, host.cut], **edit.record}
     record |= {"canvas": finish.canvas, "quality": finish.quality, "area": round(float(truth.mean()), 4)}
-    return Drawn(finish.image(edit.pixels, side), truth, record)
+    return Edited(Drawn(finish.image(edit.pixels, side), truth, record), edit, finish)
 
 
-def _splicing(host: Frame, draw: Draw) -> _Edit | None:
+def _splicing(host: Frame, draw: Draw) -> Edit | None:
     donor = draw_frame(draw.photographs, len(host.pixels), draw.own, beside=host.photograph)
     if donor is None:
         return None
     return _pasted(host, donor, AREAS, None, draw)
 
 
-def _copy_move(host: Frame, draw: Draw) -> _Edit | None:
+def _copy_move(host: Frame, draw: Draw) -> Edit | None:
     return _pasted(host, host, AREAS_INSIDE, OVERLAP, draw)
 
 
-def _pasted(host: Frame, donor: Frame, areas: tuple[float, float], apart: float | None, draw: Draw) -> _Edit | None:
+def _pasted(host: Frame, donor: Frame, areas: tuple[float, float], apart: float | None, draw: Draw) -> Edit | None:
     outline, mask = _region(donor, draw.photographs, areas, draw.own)
     turns, scales, lights, soft, mirrors = draw.own.random(5)
     degrees = 0 if turns < 0.5 else int(draw.own.integers(-30, 31))
@@ -92,10 +120,13 @@ def _pasted(host: Frame, donor: Frame, areas: tuple[float, float], apart: float 
         "rotation": degrees,
     }
     record |= {"scale": round(scale, 3), "mirrored": mirrored, "luminance": luminance, "softness": round(softness, 2)}
-    return _Edit(blended(host.pixels, layer), layer.alpha, record)
+    pixels = blended(host.pixels, layer)
+    if not really_changed(host.pixels, pixels, layer.alpha >= 128):
+        return None
+    return Edit(pixels, layer.alpha, record, donor, mask)
 
 
-def _removal(host: Frame, draw: Draw) -> _Edit | None:
+def _removal(host: Frame, draw: Draw) -> Edit | None:
     outline, mask = _region(host, draw.photographs, AREAS_INSIDE, draw.own)
     width, fast = 1 + 2 * int(draw.own.integers(5)), bool(draw.own.integers(2))
     if mask is None:
@@ -104,7 +135,8 @@ def _removal(host: Frame, draw: Draw) -> _Edit | None:
     filled = (telea if fast else navier_stokes)(host.pixels, hole)
     alpha = hole.astype(np.uint8) * 255
     record = {"outline": outline, "dilation": width, "inpainting": "Telea" if fast else "Navier-Stokes"}
-    return _Edit(blended(host.pixels, Layer(filled, alpha)), alpha, record)
+    pixels = blended(host.pixels, Layer(filled, alpha))
+    return Edit(pixels, alpha, record) if really_changed(host.pixels, pixels, hole) else None
 
 
 def _region(
@@ -123,9 +155,9 @@ def _region(
     return outline, None if mask is None or not areas[0] <= mask.mean() <= areas[1] else mask
 
 
-_EDITS: dict[str, Callable[[Frame, Draw], _Edit | None]] = {
+EDITS: dict[str, MakeEdit] = {
     "splicing": _splicing,
     "copy-move": _copy_move,
     "removal": _removal,
 }
-UNIFIED = Mix(recipe=1, kinds=(PRISTINE, *_EDITS), make=make, whole=False)
+UNIFIED = Mix(recipe=1, kinds=(PRISTINE, *EDITS), make=make, whole=False)
