@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from imdl_bench.errors import UsageError
 from imdl_bench.examples import Example
 
+correlation = importlib.import_module("imdl_bench.models.dmac.correlation")
 heads = importlib.import_module("imdl_bench.models.dmac.heads")
 layers = importlib.import_module("imdl_bench.models.dmac.layers")
 training = importlib.import_module("imdl_bench.models.dmac.training")
@@ -201,3 +202,39 @@ def test_judges_that_come_first_ask_the_network_once(adversarial: tuple[Any, dic
     learner.losses(made, "discriminator")
     assert made["probe_mask"] is left
     torch.testing.assert_close(left, learner.network.classifier[0].softmax(1)[:, 1].detach())
+
+
+def plain_maps(a: torch.Tensor, b: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+    """The definition: all maps by rolling, then maximum, mean, and the chosen ones."""
+    height, width = a.shape[1:]
+    maps = [(a * b.roll((-it, -jt), (1, 2))).mean(0) for it in range(height) for jt in range(width)]
+    every = torch.stack(maps)
+    return torch.cat([every.amax(0)[None], every.mean(0)[None], every[shifts]])
+
+
+@pytest.mark.parametrize("most_products", [24, 1 << 22], ids=["in parts", "at once"])
+def test_gradients_through_the_correlation_are_those_of_the_definition(
+    most_products: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(correlation, "MOST_PRODUCTS", most_products)
+    torch.manual_seed(0)
+    a, b = (torch.rand(5, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    weights = torch.randn(3, 8, 3, 4, dtype=torch.float64)
+    sums = correlation.shift_sums(a, b)
+    on_b, on_a = correlation.cross_correlation(a, b)
+    found = torch.stack([on_b, on_a, correlation.self_correlation(a)])
+    wanted = torch.stack([
+        plain_maps(a, b, correlation.strongest_shifts(sums)),
+        plain_maps(b, a, correlation.strongest_shifts(correlation.opposite(sums))),
+        plain_maps(a, a, correlation.strongest_shifts(correlation.symmetric(correlation.shift_sums(a, a)))),
+    ])  # fmt: skip
+    torch.testing.assert_close(found, wanted)
+    gradients = [torch.autograd.grad((maps * weights).sum(), (a, b), retain_graph=True) for maps in (found, wanted)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_gradients_through_the_correlation_are_those_of_small_steps() -> None:
+    torch.manual_seed(0)
+    a, b = (torch.rand(2, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(correlation.cross_correlation, (a, b))
+    assert torch.autograd.gradcheck(correlation.self_correlation, (a,))
