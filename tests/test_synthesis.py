@@ -19,7 +19,7 @@ from imdl_bench.examples import PRISTINE, Example
 from imdl_bench.synthesis.mixes import list_mixes, open_mix
 from imdl_bench.types import KINDS
 
-MIXES = ["unified"]
+MIXES = ["unified", "four-kinds"]
 SIDE = 96
 
 

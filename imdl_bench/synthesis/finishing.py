@@ -49,3 +49,10 @@ def draw_finish(side: int, rng: np.random.Generator) -> Finish:
     subsampling: Subsampling = "4:2:0" if rng.integers(2) else "4:4:4"
     canvas = round(side * rng.uniform(*RESIZES))
     return Finish(canvas if way == 2 else side, None if way == 0 else quality, subsampling)
+
+
+def draw_compression(side: int, rng: np.random.Generator) -> Finish:
+    """By a coin: nothing, or JPEG of quality 60 to 100."""
+    compressed, quality = bool(rng.integers(2)), int(rng.integers(*QUALITIES, endpoint=True))
+    subsampling: Subsampling = "4:2:0" if rng.integers(2) else "4:4:4"
+    return Finish(side, quality if compressed else None, subsampling)

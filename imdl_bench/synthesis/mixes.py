@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from imdl_bench.errors import DataError, UsageError, nearest
+from imdl_bench.synthesis.four_kinds import FOUR_KINDS
 from imdl_bench.synthesis.pairs import PAIRS
 from imdl_bench.synthesis.patches import PATCHES
 from imdl_bench.synthesis.photographs import Photographs, list_photographs
@@ -15,6 +16,7 @@ from imdl_bench.synthesis.unified import UNIFIED
 Part = Literal["all", "training", "held-out"]
 
 MIXES: dict[str, Mix] = {
+    "four-kinds": FOUR_KINDS,
     "pairs": PAIRS,
     "unified": UNIFIED,
     **PATCHES,

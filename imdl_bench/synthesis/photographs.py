@@ -83,10 +83,13 @@ class Photographs:
         """How many objects of a photograph are annotated."""
         return len(self._instances.get(name, ()))
 
-    def region(self, name: str, bounds: tuple[float, float], rng: np.random.Generator) -> Mask | None:
+    def region(
+        self, name: str, bounds: tuple[float, float], rng: np.random.Generator, *, draws: int = 8
+    ) -> Mask | None:
         """bool (side, side): a region of a readable photograph whose share is in ``bounds``, or None if none is drawn.
 
-        Only where ``side`` is given. Raises DataError: annotations that cannot be understood.
+        Only where ``side`` is given; the best of ``draws`` watershed regions is taken. Raises DataError where
+        annotations cannot be understood.
         """
         assert self.side is not None
         if self.outlines == "coco":
@@ -94,7 +97,7 @@ class Photographs:
             return mask if in_class(mask, bounds) else None
         pixels = self.read(name)
         assert pixels is not None
-        return object_outline(pixels, bounds, rng)
+        return object_outline(pixels, bounds, rng, draws=draws)
 
     def _read(self, name: str) -> Pixels | None:
         try:

@@ -90,7 +90,7 @@ class Stream:
             "side": side,
             "part": part,
             "photographs": len(photographs.names),
-            "photographs sha256": photographs.digest(),
+            "photographs_sha256": photographs.digest(),
             "outlines": photographs.outlines,
             "versions": library_versions(),
             **mix.about,
