@@ -11,16 +11,21 @@ import numpy as np
 import PIL.Image
 import pytest
 from scipy import ndimage
+from scipy.fft import dctn
 from skimage.data import astronaut, chelsea, coffee, rocket
 
 from imdl_bench.errors import DataError, UsageError
 from imdl_bench.examples import Example
-from imdl_bench.synthesis import pairs
+from imdl_bench.synthesis import pairs, unified, unified_pairs
 from imdl_bench.synthesis.classes import LEVELS, classes, leaves
+from imdl_bench.synthesis.enhancement import enhancement, field_region, irregular_mask
+from imdl_bench.synthesis.frames import draw_frame
 from imdl_bench.synthesis.mixes import list_mixes, open_mix
 from imdl_bench.synthesis.pairs import AREA_CLASSES, compose
 from imdl_bench.synthesis.photographs import Photographs
 from imdl_bench.synthesis.regions import in_class
+from imdl_bench.synthesis.streams import Draw
+from imdl_bench.types import KINDS
 
 PATCH_MIXES = {"patches": 380} | {f"patches-{level}": level for level in LEVELS[:-1]}
 
@@ -200,3 +205,133 @@ def test_all_changes_are_drawn_and_every_pair_is_shifted(
 
 def test_pairs_are_made_fast_enough_to_train_on(photos: Path) -> None:
     assert seconds(open_mix("pairs", photos, seed=0, side=256).example, 24) < 0.06
+
+
+# --- regions that were manipulated, and the mix of all kinds --------------------------------------------------------
+
+
+def test_irregular_masks_have_their_share_and_both_forms() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [irregular_mask(128, rng) for _ in range(80)]
+    assert {name for name, _ in drawn} == {"curve", "field"}
+    shares = [mask.mean() for _, mask in drawn if mask is not None]
+    assert len(shares) > 60 and 0.008 <= min(shares) < 0.02 and 0.3 < max(shares) <= 0.5
+    fields = [mask for name, mask in drawn if name == "field" and mask is not None]
+    assert max(ndimage.label(mask)[1] for mask in fields) > 1
+    assert field_region(128, 0.25, 8.0, rng).mean() == pytest.approx(0.25, abs=1e-3)
+
+
+def test_an_enhanced_image_is_its_photograph_but_for_the_region(photos: Path) -> None:
+    by_name = {leaf.name: leaf for leaf in leaves()}
+    rng, photographs, certain = np.random.default_rng(3), Photographs(photos), 0
+    for _ in range(40):
+        draw = Draw("enhancement", 128, photographs, rng, rng)
+        host = draw_frame(photographs, 128, rng)
+        edit = None if host is None else enhancement(host, draw)
+        if host is None or edit is None:
+            continue
+        region = edit.alpha == 255
+        np.testing.assert_array_equal(edit.alpha, region * 255)
+        np.testing.assert_array_equal(edit.pixels[~region], host.pixels[~region])
+        assert (edit.pixels != host.pixels).any()
+        leaf = by_name[edit.record["manipulation"]]
+        if leaf.family != "noise":
+            whole = leaf.apply(host.pixels, np.random.default_rng())
+            np.testing.assert_array_equal(edit.pixels[region], whole[region])
+            certain += 1
+    assert certain > 10
+
+
+def test_anomalies_are_a_quarter_each_and_all_forged(photos: Path) -> None:
+    source = open_mix("anomalies", photos, seed=1, side=96)
+    examples = [source.example(number) for number in range(24)]
+    assert Counter(example.kind for example in examples) == dict.fromkeys(KINDS, 6)
+    assert all(example.forged and 0.01 <= example.truth.mean() <= 0.5 for example in examples)
+    qualities = dict.fromkeys(KINDS, 0)
+    for number in range(160):
+        qualities[source.kind(number)] += source.made(number).record["quality"] is None
+    assert all(5 <= count <= 23 for count in qualities.values()), "a third of every kind is not compressed last"
+
+
+# --- the unified mix for detectors of pairs -------------------------------------------------------------------------
+
+
+def test_half_of_the_unified_pairs_share_a_region_and_the_others_have_no_truth(photos: Path) -> None:
+    source = open_mix("unified-pairs", photos, seed=1, side=96)
+    examples = [source.example(number) for number in range(32)]
+    kinds = Counter(example.kind for example in examples)
+    assert kinds == {"splicing": 16, "unrelated splicing": 4, "pristine": 4, "copy-move": 4, "removal": 4}
+    for number, example in enumerate(examples):
+        assert example.donor is not None and example.donor_truth is not None
+        assert example.donor.shape == example.image.shape == (96, 96, 3)
+        shared = example.kind == "splicing"
+        assert example.forged == example.truth.any() == example.donor_truth.any() == shared
+        record = source.made(number).record
+        shown = {record["photograph"], record.get("donor")}
+        assert shared == ("beside" not in record) and record.get("beside") not in shown
+
+
+def test_probes_are_made_as_the_unified_mix_makes_them(photos: Path) -> None:
+    photographs, seen = Photographs(photos), 0
+    for seed in range(12):
+        ours = Draw("splicing", 96, photographs, np.random.default_rng(seed), np.random.default_rng(98))
+        theirs = Draw("splicing", 96, photographs, np.random.default_rng(seed), np.random.default_rng(98))
+        pair, alone = unified_pairs.make(ours), unified.make(theirs)
+        if pair is None or alone is None:
+            assert pair is alone
+            continue
+        seen += 1
+        np.testing.assert_array_equal(pair.image, alone.image)
+        np.testing.assert_array_equal(pair.truth, alone.truth)
+    assert seen > 4
+
+
+def test_the_region_in_the_donor_is_the_one_that_was_pasted(photos: Path) -> None:
+    """Known to the last pixel where nothing but a shift happened and the edge is hard."""
+    rng, photographs, seen = np.random.default_rng(3), Photographs(photos), 0
+    for _ in range(200):
+        made = unified.edited(Draw("splicing", 96, photographs, rng, rng), unified.EDITS)
+        if made is None:
+            continue
+        edit, record = made.edit, made.edit.record
+        assert edit.donor is not None and edit.region is not None and edit.donor.photograph == record["donor"]
+        if (
+            record["scale"] != 1
+            or record["rotation"]
+            or record["mirrored"]
+            or record["luminance"]
+            or record["softness"]
+        ):
+            continue
+        seen += 1
+        pasted = edit.alpha == 255
+        y, x = np.argwhere(pasted).min(axis=0) - np.argwhere(edit.region).min(axis=0)
+        np.testing.assert_array_equal(np.roll(edit.region, (y, x), (0, 1)), pasted)
+        np.testing.assert_array_equal(np.roll(edit.donor.pixels, (y, x), (0, 1))[pasted], edit.pixels[pasted])
+    assert seen >= 3
+
+
+def quantized(pixels: np.ndarray) -> float:
+    """How much finer details vanish on the grid of blocks than on one that lies across it: what JPEG does."""
+
+    def details(grey: np.ndarray) -> float:
+        blocks = grey.reshape(len(grey) // 8, 8, -1, 8).swapaxes(1, 2)
+        return float((np.abs(dctn(blocks, axes=(2, 3), norm="ortho"))[..., 4:, 4:] < 0.7).mean())
+
+    grey = pixels @ np.array([0.299, 0.587, 0.114])
+    return details(grey) - details(grey[4:-4, 4:-4])
+
+
+def test_the_last_processing_of_the_donor_does_not_tell_whether_anything_is_shared(photos: Path) -> None:
+    source = open_mix("unified-pairs", photos, seed=4, side=96)
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(200):
+        example = source.example(number)
+        assert example.donor is not None
+        found[example.forged].append(quantized(example.donor))
+    shared, others = (np.array(values) for values in found.values())
+    assert abs((shared[:, None] > others).mean() - 0.5) < 0.1
+
+
+def test_unified_pairs_are_made_fast_enough_to_train_on(photos: Path) -> None:
+    assert seconds(open_mix("unified-pairs", photos, seed=0, side=256).example, 24) < 0.06

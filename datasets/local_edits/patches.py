@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from imdl_bench.errors import ImageError, UsageError
 from imdl_bench.images import read_image
 from imdl_bench.layouts import list_images, sample_id
+from imdl_bench.synthesis.enhancement import field_region
 from imdl_bench.synthesis.manipulations import Pixels
 
 Mask = NDArray[np.bool_]
@@ -99,9 +99,7 @@ def _squares(photos: Path, name: str, seed: int) -> list[Patch]:
 
 def draw_region(rng: np.random.Generator) -> Mask:
     """bool (SIDE, SIDE): where a smooth random field is highest, in one or several pieces; 5 to 30 % of the patch."""
-    share = rng.uniform(*SHARES)
-    field = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), SMOOTHNESS, mode="reflect")
-    return np.asarray(field > np.quantile(field, 1 - share))
+    return field_region(SIDE, rng.uniform(*SHARES), SMOOTHNESS, rng)
 
 
 def _random(words: list[object]) -> np.random.Generator:

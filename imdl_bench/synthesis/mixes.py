@@ -6,19 +6,23 @@ from pathlib import Path
 from typing import Literal
 
 from imdl_bench.errors import DataError, UsageError, nearest
+from imdl_bench.synthesis.enhancement import ANOMALIES
 from imdl_bench.synthesis.four_kinds import FOUR_KINDS
 from imdl_bench.synthesis.pairs import PAIRS
 from imdl_bench.synthesis.patches import PATCHES
 from imdl_bench.synthesis.photographs import Photographs, list_photographs
 from imdl_bench.synthesis.streams import Mix, Stream
 from imdl_bench.synthesis.unified import UNIFIED
+from imdl_bench.synthesis.unified_pairs import UNIFIED_PAIRS
 
 Part = Literal["all", "training", "held-out"]
 
 MIXES: dict[str, Mix] = {
+    "anomalies": ANOMALIES,
     "four-kinds": FOUR_KINDS,
     "pairs": PAIRS,
     "unified": UNIFIED,
+    "unified-pairs": UNIFIED_PAIRS,
     **PATCHES,
 }
 
