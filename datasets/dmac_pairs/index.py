@@ -6,11 +6,12 @@ from pathlib import Path
 
 from imdl_bench.errors import DataError
 from imdl_bench.making import missing_files, summary
+from imdl_bench.synthesis.manifests import MANIFEST, UNFINISHED, Manifest, read_manifest, read_unfinished
 from imdl_bench.types import Sample
 
 from .making import RECIPE
 from .plan import PAPER_COUNT
-from .storing import ENDS, MANIFEST, UNFINISHED, Manifest, files_of, read_manifest, read_unfinished
+from .storing import ENDS, THINGS, files_of
 
 COMMAND = "imdl-bench synth dmac_pairs"
 
@@ -41,7 +42,7 @@ def remarks(root: Path) -> list[str]:
 
 
 def _manifest(root: Path) -> Manifest:
-    manifest = read_manifest(root)
+    manifest = read_manifest(root, THINGS)
     if manifest is None:
         if root.is_dir() and read_unfinished(root) is not None:
             raise DataError(f"dmac_pairs: {root} is not finished ({UNFINISHED}); give the same `{COMMAND}` again")

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from imdl_bench.making import left_out, library_versions, made_from, missing_files, refuse_fewer, refuse_other
+from imdl_bench.synthesis.manifests import (
+    Manifest,
+    Records,
+    read_manifest,
+    read_unfinished,
+    unfinished_list,
+    write_manifest,
+)
 from imdl_bench.synthesis.photographs import Photographs
 
 from .pairing import make_pair
 from .plan import PAPER_COUNT, SIZE, every_pair
-from .storing import (
-    Manifest,
-    Records,
-    files_of,
-    read_manifest,
-    read_unfinished,
-    store,
-    unfinished_list,
-    write_manifest,
-)
+from .storing import THINGS, files_of, store
 
 RECIPE = 1  # raise it when the same seed gives other pairs
 
@@ -62,7 +61,7 @@ def make(
                     done[name.id] = pair.record
                 progress(place, len(names))
         records = {name.id: done[name.id] for name in names}
-        write_manifest(out, Manifest(settings, wanted, records))
+        write_manifest(out, THINGS, Manifest(settings, wanted, records))
     return left_out(photos, (name for record in records.values() for name in record["unreadable"]))
 
 
@@ -80,9 +79,9 @@ def _settings(photographs: Photographs, seed: int) -> dict[str, Any]:
 
 def _done(out: Path, settings: dict[str, Any], count: int) -> Records:
     """Pairs that lie whole in ``out`` and belong to these settings."""
-    manifest, unfinished = read_manifest(out), read_unfinished(out)
+    manifest, unfinished = read_manifest(out, THINGS), read_unfinished(out)
     known = ([(manifest.settings, manifest.records)] if manifest else []) + ([unfinished] if unfinished else [])
-    refuse_other(out, [found for found, _ in known], settings, "pairs")
+    refuse_other(out, [found for found, _ in known], settings, THINGS)
     if manifest:
         refuse_fewer(out, manifest.count, count, "pairs in each set")
     records = {name: record for _, some in known for name, record in some.items()}

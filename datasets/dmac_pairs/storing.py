@@ -1,84 +1,18 @@
-"""The made folder: four files for each pair, a list of what is done so far, and the manifest, which comes last."""
+"""The made folder: four files for each pair."""
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from imdl_bench.errors import DataError
 from imdl_bench.images import encode_jpeg, encode_png
 from imdl_bench.making import write_atomically
+from imdl_bench.synthesis.manifests import Records
 
 from .pairing import Pair
 
-MANIFEST, UNFINISHED = "manifest.json", "unfinished.jsonl"
+THINGS = "pairs"  # as the manifest calls them
 QUALITY = 75  # what MATLAB's imwrite takes, and so the released generator
 ENDS = ("_a.jpg", "_b.jpg", "_a_mask.png", "_b_mask.png")  # of the probe (the composite), the donor, their masks
-
-Records = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a folder holds.
-
-    Attributes:
-        settings: what must be the same for pairs to belong together: recipe, seed, photographs, versions.
-        count: pairs in each set and class.
-        records: how each pair was made, by its id.
-    """
-
-    settings: dict[str, Any]
-    count: int
-    records: Records
-
-
-def read_manifest(root: Path) -> Manifest | None:
-    """The manifest of a finished folder, None where there is none. Raises DataError where it cannot be understood."""
-    path = root / MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        records = {record["id"]: record for record in content["pairs"]}
-        return Manifest(content["settings"], int(content["count"]), records)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read: {type(error).__name__}: {error}; make the folder again") from None
-
-
-def write_manifest(root: Path, manifest: Manifest) -> None:
-    """Write it, one pair per line, and drop the list of what is done so far."""
-    lines = ",\n".join(json.dumps(record) for record in manifest.records.values())
-    head = json.dumps({"settings": manifest.settings, "count": manifest.count}, indent=1)
-    text = f'{head.removesuffix(chr(10) + "}")},\n "pairs": [\n{lines}\n]}}\n'
-    write_atomically(root / MANIFEST, text.encode("utf-8"))
-    (root / UNFINISHED).unlink(missing_ok=True)
-
-
-def read_unfinished(root: Path) -> tuple[dict[str, Any], Records] | None:
-    """Settings and records of a making that was stopped; None where there was none, or it had not begun."""
-    try:
-        lines = (root / UNFINISHED).read_text(encoding="utf-8").split("\n")[:-1]  # the last one may be torn
-        settings, *records = map(json.loads, lines)
-        return dict(settings), {record["id"]: record for record in records}
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{root / UNFINISHED}: cannot be read: {error}; delete the folder and make it again") from None
-
-
-@contextmanager
-def unfinished_list(root: Path, settings: dict[str, Any], done: Records) -> Iterator[io.TextIOBase]:
-    """A file that takes a record as each pair is done; it begins with those that are done already."""
-    lines = [json.dumps(line) + "\n" for line in (settings, *done.values())]
-    write_atomically(root / UNFINISHED, "".join(lines).encode("utf-8"))
-    with (root / UNFINISHED).open("a", encoding="utf-8", buffering=1) as file:
-        yield file
 
 
 def store(root: Path, pair: Pair) -> None:

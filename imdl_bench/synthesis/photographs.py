@@ -29,6 +29,7 @@ class Photographs:
         side: photographs are brought to (side, side), their aspect not kept; None leaves them as they are.
         donors: those that regions are cut from: all, or those that COCO annotates.
         outlines: ``coco`` where instance masks lie with them, otherwise ``watershed``.
+        unreadable: names that could not be read so far.
     """
 
     def __init__(self, root: Path, *, side: int | None = None, names: Sequence[str] | None = None) -> None:
@@ -48,6 +49,7 @@ class Photographs:
             raise DataError(f"{self._annotations[0]}: annotates none of the {len(self.names)} pictures under {root}")
         self.donors = list(self._instances) or self.names
         self.outlines = "coco" if self._annotations else "watershed"
+        self.unreadable: set[str] = set()
         self._kept: OrderedDict[str, Pixels | None] = OrderedDict()
         self._kept_bytes = 0
 
@@ -103,6 +105,7 @@ class Photographs:
         try:
             pixels = np.asarray(read_image(self.root / name))
         except ImageError:
+            self.unreadable.add(name)
             return None
         if self.side is None:
             pixels.setflags(write=False)
