@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from imdl_bench.cards import RECORDED, CardT, DatasetCard, ModelCard, Protocol, read_card
+from imdl_bench.cards import RECORDED, CardT, DatasetCard, ModelCard, Protocol, RecipeCard, read_card
 from imdl_bench.errors import CardError, ImdlBenchError, UsageError, nearest
 from imdl_bench.model_spec import ModelSpec, checked_settings
 from imdl_bench.types import Model, PairModel, Sample
@@ -69,6 +69,15 @@ def model_card(name: str) -> ModelCard:
 def model_folder(name: str) -> Path:
     """Where a model's card, code and packaged weights lie."""
     return card_path("models", name).parent
+
+
+def model_recipe(name: str) -> RecipeCard:
+    """The validated recipe.yaml of a model. Raises UsageError where it has none: it cannot be trained."""
+    path = model_folder(name) / "recipe.yaml"
+    if not path.is_file():
+        able = [other for other in list_models() if (model_folder(other) / "recipe.yaml").is_file()]
+        raise UsageError(f"{name} has no recipe.yaml: it cannot be trained (these can: {', '.join(able) or 'none'})")
+    return read_card(path, RecipeCard)
 
 
 def dataset_card(name: str) -> DatasetCard:
@@ -198,6 +207,11 @@ def convert_weights(model: str, out: Path, *, seed: int = 0, accept_licence: boo
 def model_entry(name: str) -> Callable[..., Any]:
     """What a model's card names as ``entry``, imported but not called. Raises CardError."""
     return _entry("models", name, model_card(name).entry)  # type: ignore[no-any-return]
+
+
+def model_learner(name: str, entry: str) -> Any:
+    """The class that a recipe names as ``learner``, imported. Raises CardError."""
+    return _entry("models", name, entry)
 
 
 def dataset_module(name: str) -> Any:

@@ -42,14 +42,27 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write safetensors with metadata (values that are no strings as JSON); whole or not at all."""
+    """Write safetensors with metadata (values that are no strings as JSON); whole or not at all.
+
+    Equal tensors and metadata give equal bytes.
+    """
     from safetensors.torch import save
 
     from imdl_bench.cache import write_atomically
 
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     content = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, texts)
-    write_atomically(path, content)
+    write_atomically(path, _header_in_order(content))
+
+
+def _header_in_order(content: bytes) -> bytes:
+    """The same file with its metadata by name: the library writes them in an order that changes from run to run."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def load_checked(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -23,6 +23,7 @@ from imdl_bench.commands.report import add_report
 from imdl_bench.commands.run import add_run
 from imdl_bench.commands.sweep import add_sweep
 from imdl_bench.commands.synth import add_synth
+from imdl_bench.commands.train import add_train
 from imdl_bench.commands.weights import add_weights
 from imdl_bench.errors import ImdlBenchError, nearest
 
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in (
         *(add_list, add_show, add_check, add_predict),
         *(add_run, add_sweep, add_leaderboard, add_compare, add_report, add_plot),
-        *(add_published, add_synth, add_weights),
+        *(add_published, add_synth, add_train, add_weights),
     ):
         add(commands)
     return parser

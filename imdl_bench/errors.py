@@ -30,6 +30,10 @@ class PredictionError(ImdlBenchError):
     """A model returned something that is not a prediction (shape, dtype, range, not finite)."""
 
 
+class TrainingError(ImdlBenchError):
+    """A training that cannot go on: its loss or gradient is not finite."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The clause ``; did you mean 'x'?`` for the first of ``known`` that begins with ``word``, else the closest; or an
     empty string."""
