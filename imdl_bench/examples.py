@@ -50,8 +50,10 @@ class Source(Protocol):
         about: what the examples were made of, for the record: only strings, numbers, lists and dicts.
     """
 
-    epoch: int | None
-    about: dict[str, object]
+    @property
+    def epoch(self) -> int | None: ...
+    @property
+    def about(self) -> dict[str, object]: ...
 
     def example(self, number: int) -> Example:
         """Example ``number``, counted from 0 without end: the same whatever was asked for before, in any process.

@@ -28,8 +28,8 @@ def draw_curves(folder: Path) -> None:
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     figure = Figure(figsize=(4.6 * across, 3.0 * down), layout="constrained")
-    for place, ((stage, term), lines) in enumerate(panels.items(), start=1):
-        axes = figure.add_subplot(down, across, place)
+    for number, ((stage, term), lines) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(down, across, number)
         for where, (samples, values) in lines.items():
             axes.plot(samples, values, label=where, marker="." if len(samples) < 40 else "")
         axes.set_title(f"{stage}: {term}", fontsize=9)

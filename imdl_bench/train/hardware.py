@@ -12,7 +12,7 @@ import torch
 
 from imdl_bench.errors import UsageError, nearest
 
-PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+PRECISIONS: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 MOST_WORKERS = 16
 
 
@@ -53,7 +53,7 @@ def start_fabric(hardware: Hardware, precision: str) -> Any:
     """
     try:
         from lightning.fabric import Fabric
-        from lightning.fabric.strategies import DDPStrategy
+        from lightning.fabric.strategies.ddp import DDPStrategy
     except ImportError:
         raise UsageError("training needs Lightning and TensorBoard: pip install 'imdl-bench[train]'") from None
     if precision not in PRECISIONS:
@@ -80,23 +80,29 @@ def device_name(fabric: Any) -> str:
 @contextmanager
 def repeatable(hardware: Hardware) -> Iterator[None]:
     """The same sums in the same order on the CPU, the fastest ones on a GPU; everything as it was afterwards."""
+    import cv2
+
     threads, fastest = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic
+    fill = deterministic.fill_uninitialized_memory
     strict, only_warn = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
+    of_pictures = cv2.getNumThreads()
     try:
+        cv2.setNumThreads(0)  # its threads do not live on in worker processes, which would wait for them for ever
         if hardware.threads:
             torch.set_num_threads(hardware.threads)
         if hardware.device == "cpu":
             torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False
+            deterministic.fill_uninitialized_memory = False
         torch.backends.cudnn.benchmark = hardware.device == "cuda"
         with torch.random.fork_rng():
             yield
     finally:
+        cv2.setNumThreads(of_pictures)
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict, warn_only=only_warn)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        deterministic.fill_uninitialized_memory = fill
         torch.backends.cudnn.benchmark = fastest

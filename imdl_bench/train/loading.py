@@ -46,7 +46,7 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Which numbers a process takes: of ``rank`` in ``world`` processes, ``size`` at a time, after ``seen`` examples."""
+    """Which numbers process ``rank`` of ``world`` takes, ``size`` at a time, after ``seen`` examples."""
 
     size: int
     seen: int = 0
@@ -93,7 +93,7 @@ def load_batches(
     """Batches without end. Raises DataError where the source gives no examples."""
     loader = DataLoader(
         _Inputs(source, learner, options, augment, seed),
-        batch_sampler=share,  # type: ignore[arg-type]
+        batch_sampler=share,
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin,
@@ -119,7 +119,7 @@ def next_readable(source: Source, number: int) -> tuple[Example, list[Skipped]]:
 
 
 def augmented(example: Example, augment: str, seed: int, number: int) -> Example:
-    """The example turned and mirrored as ``flip`` (left-right) or ``dihedral`` (all eight ways) draws for its number."""
+    """The example mirrored as ``flip``, or turned and mirrored as ``dihedral``, draws for its number."""
     if augment == "none":
         return example
     draw = np.random.Generator(np.random.PCG64([seed, number]))

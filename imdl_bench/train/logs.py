@@ -78,7 +78,7 @@ class Logs:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder / "tensorboard"), purge_step=total)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self._folder / "tensorboard"), purge_step=total)
         for name, value in values.items():
             self._writer.add_scalar(f"{group}/{name}", value, total)
 

@@ -28,7 +28,8 @@ def read_recipe(card: ModelCard, wanted: str) -> tuple[str, Recipe]:
     if wanted not in own.recipes:
         known = [*own.recipes, UNIFIED]
         raise UsageError(
-            f"{card.name} has no recipe {wanted!r}{nearest(wanted, known)} (it has {', '.join(known)}; or give a YAML file)"
+            f"{card.name} has no recipe {wanted!r}{nearest(wanted, known)} (it has {', '.join(known)}; or give a YAML "
+            "file)"
         )
     return wanted, own.recipes[wanted]
 
@@ -59,8 +60,8 @@ def on_dataset(recipe: Recipe, name: str, wanted: str, dataset: str | None) -> R
     if not takes:
         mixes = ", ".join(stage.data for stage in recipe.stages)
         raise UsageError(
-            f"--data {dataset}: recipe {name} learns from {mixes}, made from --photos; leave --data out, or take a recipe "
-            f"with `data: {DATASET}` or `--recipe {UNIFIED}`"
+            f"--data {dataset}: recipe {name} learns from {mixes}, made from --photos; leave --data out, or take a "
+            f"recipe with `data: {DATASET}` or `--recipe {UNIFIED}`"
         )
     changed = [stage.model_copy(update={"data": DATASET}) if stage.name in takes else stage for stage in recipe.stages]
     return _with_stages(recipe, changed)

@@ -129,7 +129,8 @@ class Run:
                 f"{' (best so far)' if better else ''}, {self._rate()}", file=sys.stderr,
             )  # fmt: skip
             self._logs.time(
-                stage=stage.name, samples=progress.seen, seconds=round(self._seconds(), 3), device=self._course.about.device,
+                stage=stage.name, samples=progress.seen, seconds=round(self._seconds(), 3),
+                device=self._course.about.device,
                 validation_seconds=round(time.perf_counter() - started, 3), unix_time=round(time.time()),
             )  # fmt: skip
             draw_curves(self._course.out)
@@ -189,7 +190,8 @@ class Run:
         stage, progress = self._stage, self._progress
         reached = {
             "stage": stage.name, "stages": [each.name for each in self._course.recipe.stages],
-            "samples": progress.before + progress.seen, "batch": stage.batch, "watch": stage.watch, "value": repr(value),
+            "samples": progress.before + progress.seen, "batch": stage.batch, "watch": stage.watch,
+            "value": repr(value),
             "data": {"training": self._course.sources[progress.stage][0].about, "validation": len(self._held_out)},
         }  # fmt: skip
         write_weights(self._course.out / name, self._model.network, self._course.about, reached)

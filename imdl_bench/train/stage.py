@@ -16,7 +16,7 @@ from imdl_bench.train.loading import Loaded, Skipped
 from imdl_bench.train.progress import Progress
 from imdl_bench.train.schedules import rate_factor
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "adadelta": torch.optim.Adadelta,
 }  # fmt: skip
 
@@ -203,9 +203,11 @@ def build_optimizer(card: OptimizerCard, parameters: Mapping[str, nn.Parameter])
     chosen = {"betas": card.betas, "momentum": card.momentum}
     more = {key: value for key, value in chosen.items() if value is not None}
     try:
-        return OPTIMIZERS[card.name](listed, lr=card.lr, weight_decay=card.weight_decay, **more)
+        build: Any = OPTIMIZERS[card.name]
+        optimizer: torch.optim.Optimizer = build(listed, lr=card.lr, weight_decay=card.weight_decay, **more)
     except TypeError as error:
         raise CardError(f"optimiser {card.name}: {error}") from None
+    return optimizer
 
 
 def _moved_by(learner: Learner, turn: Turn, stage: Stage) -> dict[str, nn.Parameter]:
