@@ -22,6 +22,7 @@ CHANGES = ("shift", "rotation", "luminance", "scale", "deformation")  # in the o
 KINDS = ("foreground", "background", "negative")
 QUALITY = 75  # of both pictures of every pair, as MATLAB's imwrite and so the released generator
 _AMOUNTS = 500
+_OUTLINES = 2  # watershed regions of which the better one is taken, where nothing is annotated
 _TRIES = 50  # compositions, before the stream gives up one of its draws
 
 
@@ -84,16 +85,19 @@ def compose(
     changes: tuple[str, ...],
     bounds: tuple[float, float],
     rng: np.random.Generator,
+    *,
+    draws: int = 8,
 ) -> Composite | None:
     """Paste a region of the first photograph into the second, after all of ``changes``.
 
-    The region's share lies in ``bounds`` before and after, and it stays whole in the frame. None where no such region
-    or change is drawn, or a photograph cannot be read.
+    The region's share lies in ``bounds`` before and after, and it stays whole in the frame. Where nothing is annotated,
+    it is the best of ``draws`` watershed regions. None where no such region or change is drawn, or a photograph cannot
+    be read.
     """
     donor, host = (photographs.read(name) for name in names)
     if donor is None or host is None:
         return None
-    mask = photographs.region(names[0], bounds, rng)
+    mask = photographs.region(names[0], bounds, rng, draws=draws)
     change = None if mask is None else _fitting_change(mask, changes, bounds, rng)
     if mask is None or change is None:
         return None
@@ -129,7 +133,7 @@ def make(draw: Draw) -> Drawn | None:
     area, swapped = list(AREA_CLASSES)[int(draw.common.integers(len(AREA_CLASSES)))], bool(draw.common.integers(2))
     for _ in range(_TRIES):
         names, changes = draw_names(draw.photographs, draw.common), draw_combination(draw.common)
-        made = compose(draw.photographs, names, changes, AREA_CLASSES[area], draw.common)
+        made = compose(draw.photographs, names, changes, AREA_CLASSES[area], draw.common, draws=_OUTLINES)
         if made is not None:
             record = made.record | {"area class": area, "photograph": made.record["host"]}
             return _pair(made, draw.kind, record, swapped=swapped)
