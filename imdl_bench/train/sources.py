@@ -55,7 +55,7 @@ def trained_on(source: Source) -> str:
     about = source.about
     if "dataset" in about:
         return str(about["dataset"])
-    return f"photographs {str(about['photographs sha256'])[:8]}"
+    return f"photographs {str(about['photographs_sha256'])[:8]}"
 
 
 def _words(kind: str) -> str:
