@@ -42,16 +42,18 @@ class Learner(nn.Module, ABC):
 
     Attributes:
         turns: usually one, which moves everything.
+        defaults: what a recipe's ``options`` may say besides the model's settings, and what holds where it does not.
         network: the network that is kept when training is over, the very module of the TorchModel.
-        options: of the recipe's stage.
+        options: of the recipe's stage, over the defaults.
     """
 
     turns: ClassVar[tuple[Turn, ...]] = (Turn("network"),)
+    defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, network: nn.Module, options: Mapping[str, Any]) -> None:
         super().__init__()
         self.network = network
-        self.options = dict(options)
+        self.options = {**self.defaults, **options}
 
     @staticmethod
     @abstractmethod

@@ -10,15 +10,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reference import block
 from sklearn.metrics import roc_auc_score
 
 import imdl_bench
+from imdl_bench.errors import UsageError
 from imdl_bench.examples import PRISTINE, Example
 from imdl_bench.learner import TOTAL, Batch, Learner
 from imdl_bench.types import Image
 
-LEARNERS = {"ela_ppm": "ElaPpmLearner"}
-SMALL: dict[str, dict[str, object]] = {"ela_ppm": {"alpha": 0.25, "width": 128, "side": 192}}
+LEARNERS = {"ela_ppm": "ElaPpmLearner", "ncl": "NCLLearner", "psccnet": "PSCCNetLearner"}
+SMALL: dict[str, dict[str, object]] = {
+    "ela_ppm": {"alpha": 0.25, "width": 128, "side": 192},
+    "ncl": {"backbone": "resnet18", "side": 128},
+    "psccnet": {"stop_at_scale": 3},
+}
 
 
 def examples(count: int, side: int) -> list[Example]:
@@ -38,6 +44,14 @@ def _example(rng: np.random.Generator, number: int, side: int) -> Example:
     inside = image + 20 * rng.standard_normal(image.shape) if number % 2 == 0 else 128 + 35 * clouds
     image = np.where(truth[..., None], inside, image)
     return Example(f"{number}", image.clip(0, 255).astype(np.uint8), truth, forged=True, kind="splicing")
+
+
+def truth_of(boxes: Any, sample: int) -> np.ndarray:
+    """Forged boxes (sample, row0, row1, col0, col1) of one sample, bool (256, 256)."""
+    truth = np.zeros((256, 256), bool)
+    for _, top, bottom, left, right in (box for box in boxes if box[0] == sample):
+        truth[top:bottom, left:right] = True
+    return truth
 
 
 def pristine(side: int) -> Example:
@@ -141,3 +155,83 @@ def test_ela_ppm_learns() -> None:
     shorten_memory(made.network)
     overfit(learns, chosen, torch.optim.Adam(learns.parameters(), 1e-3), steps=90)
     assert pixel_auc(made, chosen) > 0.95
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_ncl_learns() -> None:
+    made, chosen = untrained("ncl", **SMALL["ncl"]), examples(2, 128)
+    learns = learner("ncl", made)
+    overfit(learns, chosen, torch.optim.Adam(learns.parameters(), 1e-3), steps=25)
+    assert pixel_auc(made, chosen) > 0.95
+
+
+def test_ncl_adds_up_equations_7_and_8() -> None:
+    loss = importlib.import_module("imdl_bench.models.ncl.loss")
+    learns = learner("ncl", untrained("ncl", **SMALL["ncl"]), omega=0.5, mu=0.8, most=50, auxiliary=[2, 3]).eval()
+    batch = batch_of(learns, examples(2, 128))
+    with torch.no_grad():
+        features = learns.network.features(batch["image"])
+        contrast = loss.contrastive_loss(
+            features.tap, loss.patch_labels(batch["truth"], 4), learns.pivot, most_tampered=50, most_authentic=50,
+            most_contour=50, generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        masks = [features.logits, *learns.heads(features)]
+        mask, encoder, decoder = (loss.pivot_consistent_loss([each], batch["truth"], mu=0.8) for each in masks)
+        found = learns(batch, "network")
+    torch.testing.assert_close(found["contrast"], contrast)
+    torch.testing.assert_close(found[TOTAL], 0.5 * contrast + mask + 2 * encoder + 3 * decoder)
+
+
+def test_patches_of_ncl_follow_the_seed_in_training_and_nothing_in_validation() -> None:
+    learns = learner("ncl", untrained("ncl", **SMALL["ncl"]), most=30)
+    batch = batch_of(learns, examples(2, 128))
+
+    def contrast(seed: int) -> float:
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            return float(learns(batch, "network")["contrast"])
+
+    assert contrast(1) == contrast(1) != contrast(2)
+    learns.eval()
+    assert contrast(1) == contrast(2)
+
+
+@pytest.mark.parametrize("form", ["official", "paper"])
+def test_psccnet_learns_by_the_loss_that_is_named(form: str) -> None:
+    loss = importlib.import_module("imdl_bench.models.psccnet.loss")
+    learns = learner("psccnet", untrained("psccnet", **SMALL["psccnet"]), loss=form).eval()
+    batch = batch_of(learns, [examples(1, 96)[0], pristine(96)])
+    with torch.no_grad():
+        outputs = learns.network(batch["image"])
+        truths = [batch["truth64"], batch["truth32"]]
+        expected = loss.training_loss(outputs.masks, outputs.logits, truths, torch.tensor([1, 0]), form)
+        torch.testing.assert_close(learns(batch, "network")[TOTAL], expected.total)
+
+
+def test_a_loss_that_psccnet_does_not_have_is_refused() -> None:
+    with pytest.raises(UsageError, match="official"):
+        learner("psccnet", untrained("psccnet"), loss="offical")
+
+
+def test_truths_of_psccnet_are_four_sizes_of_256() -> None:
+    loss = importlib.import_module("imdl_bench.models.psccnet.loss")
+    learns = learner("psccnet", untrained("psccnet"))
+    box = truth_of([(0, 10, 100, 30, 140)], 0)
+    chosen = Example("0", block(1, 256, 256), box, forged=True, kind="splicing")
+    found = learns.inputs(chosen, learns.options)
+    for size, expected in zip((256, 128, 64, 32), loss.truth_at_scales(box), strict=True):
+        np.testing.assert_array_equal(found[f"truth{size}"][0], expected)
+    doubled = Example("1", block(1, 128, 128), box[::2, ::2], forged=True, kind="splicing")
+    assert (learns.inputs(doubled, learns.options)["truth256"][0].numpy() == box).mean() > 0.999
+
+
+def test_running_statistics_of_psccnet_start_from_what_is_seen() -> None:
+    learns = learner("psccnet", untrained("psccnet", **SMALL["psccnet"]))
+    seen: list[torch.Tensor] = []
+    norm = learns.network.backbone.bn1
+    norm.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].mean((0, 2, 3))))
+    with torch.no_grad():
+        for number, example in enumerate(examples(3, 32), start=1):
+            learns(batch_of(learns, [example, pristine(32)]), "network")
+            torch.testing.assert_close(norm.running_mean, torch.stack(seen).mean(0))
+            assert int(norm.num_batches_tracked) == number

@@ -122,7 +122,7 @@ def test_bfloat16_is_finite_and_near(small: Any) -> None:
     np.testing.assert_allclose(half.predict([photo])[0].mask, small.predict([photo])[0].mask, atol=0.05)
 
 
-@pytest.mark.parametrize("backbone", ["resnet50", "convnext_tiny", "pvt_v2_b2"])
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet18", "convnext_tiny", "pvt_v2_b2"])
 def test_every_backbone_keeps_the_size(backbone: str) -> None:
     network = layers.DeepLab(backbone).eval()
     with torch.inference_mode():

@@ -13,12 +13,15 @@ import torch
 from conftest import shared
 from reference import GOLDEN, block, compare, fill, noise, pyramid
 
+from imdl_bench.examples import Example
+
 layers = importlib.import_module("imdl_bench.models.psccnet.layers")
 heads = importlib.import_module("imdl_bench.models.psccnet.heads")
 tiles = importlib.import_module("imdl_bench.models.psccnet.tiles")
 resizing = importlib.import_module("imdl_bench.models.psccnet.resize")
 model = importlib.import_module("imdl_bench.models.psccnet.model")
 loss = importlib.import_module("imdl_bench.models.psccnet.loss")
+training = importlib.import_module("imdl_bench.models.psccnet.training")
 
 FOLDER = GOLDEN / "psccnet"
 CASES = {case["name"]: case for case in json.loads((FOLDER / "index.json").read_text())}
@@ -335,17 +338,25 @@ def test_loss_of_a_batch_of_one_kind_of_pixel_is_finite() -> None:
 
 
 def test_training_step_equals_the_authors() -> None:
+    """Through the learner, so that its scaling of the truth and its options are held too."""
     arrays, made = load("train_step_a"), CASES["train_step_a"]["input"]
-    net = network().train().requires_grad_(True)
-    batch = batch_of(*(block(seed, made["h"], made["w"]) for seed in made["seeds"]))
-    outputs = net(batch)
-    truths = at_scales(truth(np.array([[0, 32, 128, 64, 224]]), 2))
-    found = loss.training_loss(outputs.masks, outputs.logits, truths, torch.tensor([1, 0]))
-    found.total.backward()
-    np.testing.assert_allclose([x.item() for x in found.masks], arrays["mask_losses"], rtol=1e-4)
-    np.testing.assert_allclose(found.detection.item(), arrays["cls_loss"], rtol=1e-4)
-    np.testing.assert_allclose(found.total.item(), arrays["total"], rtol=1e-4)
-    np.testing.assert_allclose(outputs.logits.detach(), arrays["logits"], rtol=1e-4, atol=1e-4)
+    net = network().requires_grad_(True)
+    net.backbone.bn1.num_batches_tracked.fill_(1000)  # a network long in training, as the authors' momentum supposes
+    logits: list[torch.Tensor] = []
+    net.head.register_forward_hook(lambda _module, _inputs, found: logits.append(found.detach()))
+    learner = training.PSCCNetLearner(net, {"loss": "official"}).train()
+    truths = truth(np.array([[0, 32, 128, 64, 224]]), 2)
+    rows = [
+        learner.inputs(Example(str(seed), block(seed, made["h"], made["w"]), mask != 0, mask.any(), "splicing"), {})
+        for seed, mask in zip(made["seeds"], truths, strict=True)
+    ]
+    found = learner({key: torch.stack([row[key] for row in rows]) for key in rows[0]}, "network")
+    found["total"].backward()
+    masks = [found[f"mask{size}"].item() for size in heads.SIZES]
+    np.testing.assert_allclose(masks, arrays["mask_losses"], rtol=1e-4)
+    np.testing.assert_allclose(found["detection"].item(), arrays["cls_loss"], rtol=1e-4)
+    np.testing.assert_allclose(found["total"].item(), arrays["total"], rtol=1e-4)
+    np.testing.assert_allclose(logits[0], arrays["logits"], rtol=1e-4, atol=1e-4)
     for part, name in ((net.backbone, "HRNet"), (net.masks, "NLCDetection"), (net.head, "DetectionHead")):
         norm = torch.stack([p.grad.square().sum() for p in part.parameters()]).sum().sqrt()
         np.testing.assert_allclose(float(norm), arrays[f"grad_norm_{name}"], rtol=1e-2)

@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet, resnet50, resnet101
 
 RESNETS = {"resnet101": resnet101, "resnet50": resnet50}
-TRUNKS: dict[str, dict[str, Any]] = {"convnext_tiny": {"output_stride": 8}, "pvt_v2_b2": {}}
+TRUNKS: dict[str, dict[str, Any]] = {
+    "resnet18": {"output_stride": 8, "out_indices": (1, 4)},  # what comes before its first blocks is left out
+    "convnext_tiny": {"output_stride": 8},
+    "pvt_v2_b2": {},
+}
 
 
 class Encoder(nn.Module):

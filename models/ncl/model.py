@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imdl_bench.torch_model import TorchModel, state_shapes, to_mask, to_tensor
@@ -16,7 +17,6 @@ from imdl_bench.types import Image, Prediction
 
 from .layers import DeepLab, settle
 
-SIDE = 512
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
@@ -25,7 +25,7 @@ class NCL(TorchModel):
     """NCL as a model: ``mask`` is the softmax of the forged class. There is no score of the whole image."""
 
     # On a CPU one at a time: several take more time per image, and more memory. A GPU takes more (see TorchModel).
-    batch_pixels = SIDE * SIDE
+    batch_pixels = 1
 
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
         return DeepLab(backbone=settings["backbone"], tap=settings["tap"])
@@ -34,10 +34,7 @@ class NCL(TorchModel):
         settle(self.network)
 
     def prepare(self, image: Image) -> Tensor:
-        """Float32 (3, 512, 512): stretched by Pillow's bilinear filter (which averages when it shrinks), normalised."""
-        picture = PIL.Image.fromarray(np.ascontiguousarray(np.asarray(image)))
-        resized = np.asarray(picture.resize((SIDE, SIDE), PIL.Image.Resampling.BILINEAR))
-        return normalise(to_tensor(Image(resized)))
+        return network_input(np.asarray(image), self.settings["side"])
 
     def finish(self, outputs: Tensor, images: Sequence[Image]) -> list[Prediction]:
         """The probability, not the logit, is interpolated to each photograph's size (bilinear, pixel centres)."""
@@ -46,6 +43,16 @@ class NCL(TorchModel):
             Prediction(mask=to_mask(F.interpolate(one[None], image.shape[:2], mode="bilinear")[0, 0]))
             for one, image in zip(forged, images, strict=True)
         ]
+
+
+def network_input(pixels: NDArray[np.uint8], side: int) -> Tensor:
+    """Float32 (3, side, side) of uint8 (H, W, 3): stretched by Pillow's bilinear filter, normalised.
+
+    The filter averages where it shrinks.
+    """
+    picture = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+    resized = np.asarray(picture.resize((side, side), PIL.Image.Resampling.BILINEAR))
+    return normalise(to_tensor(Image(resized)))
 
 
 def normalise(pixels: Tensor) -> Tensor:

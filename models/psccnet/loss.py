@@ -15,6 +15,7 @@ from torch.nn.functional import binary_cross_entropy, cross_entropy
 
 from .heads import SIZES
 
+FORMS = ("official", "paper")
 # A quarter of the authors' training pictures is authentic.
 CLASS_WEIGHTS = (1 / 0.25, 1 / 0.75)
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -66,7 +68,7 @@ class PSCCNet(TorchModel):
         return key.partition(".")[2]
 
     def prepare(self, image: Image) -> Tensor:
-        return to_tensor(image) / 255
+        return network_input(image)
 
     def forward(self, batch: Tensor) -> Outputs:
         parts = [
@@ -86,6 +88,11 @@ class PSCCNet(TorchModel):
                 score = float(mask.mean(dtype=float))
             predictions.append(Prediction(mask=mask, score=score))
         return predictions
+
+
+def network_input(pixels: NDArray[np.uint8]) -> Tensor:
+    """Float32 (3, H, W) in [0, 1] of uint8 (H, W, 3), at its own size."""
+    return to_tensor(pixels.view(Image)) / 255
 
 
 def official_keys() -> dict[str, tuple[int, ...]]:
