@@ -41,6 +41,14 @@ class TinyLearner(Learner):
         return {"total": total, "pixels": pixels.detach(), "whole": whole.detach()}
 
 
+class Plain(TinyLearner):
+    """Without anything that depends on how examples are put together."""
+
+    def losses(self, batch, turn):
+        logits = self.network["head"](self.network["body"](batch["image"])).float()
+        return {"total": binary_cross_entropy_with_logits(logits, batch["truth"])}
+
+
 class Judged(TinyLearner):
     """Two turns: the network, then the judge of a fresh batch, which reads nothing of the network's gradient."""
 

@@ -15,7 +15,8 @@ def add_train(commands: Commands) -> None:
         "Trains MODEL on manipulations made on the fly from the photographs of --photos, or on the training split of a "
         "labelled data set (--data), and writes to --out: best.safetensors and last.safetensors (for --model "
         "MODEL@DIR/best.safetensors), losses.csv, validation.csv, curves.png, TensorBoard events, recipe.yaml as "
-        "it was carried out, and last.ckpt. A stopped training goes on when the same command is given again."))  # fmt: skip
+        "it was carried out, and last.ckpt. A stopped training goes on when the same command is given "
+        "again."))  # fmt: skip
     command.add_argument("model", metavar="MODEL", help="NAME or NAME:KEY=VALUE,KEY=VALUE (settings: `show NAME`)")
     command.add_argument("--recipe", metavar="RECIPE", required=True,
                          help="a recipe of the model (paper, ...), unified (the same data and budget for all), or a YAML file")  # fmt: skip  # noqa: E501

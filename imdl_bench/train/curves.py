@@ -21,13 +21,14 @@ def draw_curves(folder: Path) -> None:
         if not path.exists():
             continue
         for (stage, term), rows in pd.read_csv(path).groupby(["stage", column], sort=False):
-            place = panels.setdefault((str(stage), str(term).removeprefix("loss/")), {})
+            place = panels.setdefault((str(stage), str(term)), {})
             place[where] = (rows["samples"].tolist(), rows["value"].tolist())
     if not panels:
         return
     across = min(3, len(panels))
     down = -(-len(panels) // across)
-    figure = Figure(figsize=(4.6 * across, 3.0 * down), layout="constrained")
+    figure = Figure(figsize=(4.6 * across, 3.0 * down), dpi=100)
+    figure.subplots_adjust(0.06, 0.5 / (3 * down), 0.99, 1 - 0.3 / (3 * down), 0.2, 0.45)
     for number, ((stage, term), lines) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(down, across, number)
         for where, (samples, values) in lines.items():
@@ -38,5 +39,5 @@ def draw_curves(folder: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=110)
+    figure.savefig(held, format="png")
     write_atomically(folder / "curves.png", held.getvalue())

@@ -20,7 +20,7 @@ from imdl_bench import catalog
 from imdl_bench.cards import Stage
 from imdl_bench.errors import TrainingError
 from imdl_bench.examples import Example
-from imdl_bench.learner import TOTAL, Batch, Learner
+from imdl_bench.learner import Batch, Learner
 from imdl_bench.train.checkpoints import LAST, write_checkpoint
 from imdl_bench.train.course import Course, build_model, stage_weights
 from imdl_bench.train.curves import draw_curves
@@ -32,6 +32,7 @@ from imdl_bench.train.stage import StageAtWork
 from imdl_bench.train.validation import metrics_of, score_examples
 
 VALIDATION_BATCH = 8
+SECONDS_BETWEEN_CURVES = 60
 
 
 class Run:
@@ -56,7 +57,7 @@ class Run:
             self._at_work.load_state(state)
         self._held_out = self._held_out_examples(fresh=state is None) if self._fabric.is_global_zero else []
         self._clock = time.perf_counter()
-        self._saved = self._clock
+        self._saved = self._drawn = self._clock
 
     def stage_to_its_end(self) -> None:
         """Take steps until the stage is over, and set the progress to the next one, or to finished.
@@ -99,8 +100,7 @@ class Run:
         self._logs.skipped(stage.name, self._at_work.skipped)
         self._at_work.skipped = []
         bar.update(progress.seen - before)
-        total = next(value for name, value in terms.items() if name.endswith(TOTAL))
-        bar.set_postfix_str(f"loss {total:.4g}", refresh=False)
+        bar.set_postfix_str(f"loss {terms[LOSS]:.4g}", refresh=False)
         if progress.line_due(stage):
             self._logs.losses(stage.name, progress.seen, progress.before + progress.seen, progress.take_line())
 
@@ -133,13 +133,13 @@ class Run:
                 device=self._course.about.device,
                 validation_seconds=round(time.perf_counter() - started, 3), unix_time=round(time.time()),
             )  # fmt: skip
-            draw_curves(self._course.out)
+            if time.perf_counter() - self._drawn > SECONDS_BETWEEN_CURVES:
+                self._draw()
         self._save(self._at_work.state())
 
     def _validation_values(self) -> dict[str, float]:
         self._at_work.learner.eval()
-        losses = self._at_work.validation_losses(self._held_out_batches())
-        values = {LOSS: losses.pop(TOTAL)} | {f"{LOSS}/{name}": value for name, value in losses.items()}
+        values = self._at_work.validation_losses(self._held_out_batches())
         if self._stage.watch != LOSS:
             metrics = metrics_of(self._stage.watch)
             values |= score_examples(self._model, self._held_out, metrics, self._course.card.outputs)
@@ -168,7 +168,9 @@ class Run:
         progress, last = self._progress, self._progress.stage + 1 == len(self._course.recipe.stages)
         if last:
             progress.finished = True
-        elif self._fabric.is_global_zero:
+        if self._fabric.is_global_zero:
+            self._draw()
+        if not last and self._fabric.is_global_zero:
             shutil.copyfile(self._course.out / BEST, stage_weights(self._course, progress.stage))
         self._fabric.barrier()
         progress.seconds = self._seconds()
@@ -195,6 +197,10 @@ class Run:
             "data": {"training": self._course.sources[progress.stage][0].about, "validation": len(self._held_out)},
         }  # fmt: skip
         write_weights(self._course.out / name, self._model.network, self._course.about, reached)
+
+    def _draw(self) -> None:
+        draw_curves(self._course.out)
+        self._drawn = time.perf_counter()
 
     def _seconds(self) -> float:
         return self._progress.seconds + time.perf_counter() - self._clock

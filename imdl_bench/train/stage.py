@@ -13,7 +13,7 @@ from imdl_bench.cards import OptimizerCard, Stage
 from imdl_bench.errors import CardError, TrainingError, UsageError, nearest
 from imdl_bench.learner import TOTAL, Batch, Learner, Turn
 from imdl_bench.train.loading import Loaded, Skipped
-from imdl_bench.train.progress import Progress
+from imdl_bench.train.progress import LOSS, Progress
 from imdl_bench.train.schedules import rate_factor
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -82,7 +82,7 @@ class StageAtWork:
                 module.eval()
 
     def step(self, batches: Iterator[Loaded], progress: Progress) -> dict[str, float]:
-        """All turns, once. Returns the loss terms, means over devices, ``total`` of a turn under its name if many.
+        """All turns, once. Returns the first one's learning rate and all loss terms, means over devices.
 
         Raises:
             TrainingError: a loss or gradient is not finite; no weight has moved by it.
@@ -114,7 +114,8 @@ class StageAtWork:
                 for name, value in self.learner.losses(moved, self.learner.turns[0].name).items():
                     sums[name] = sums.get(name, 0.0) + float(value)
                 count += 1
-        return {name: total / count for name, total in sums.items()}
+        first = self.learner.turns[0]
+        return {self._term(first, name): total / count for name, total in sums.items()}
 
     def _seed_step(self, progress: Progress) -> None:
         """Dropout and other draws depend on the step alone: a training that goes on draws as one that never stopped."""
@@ -178,7 +179,10 @@ class StageAtWork:
         return f"{where}: not finite: {', '.join(bad)}; the examples of this step: {ids}"
 
     def _term(self, turn: Turn, name: str) -> str:
-        return name if len(self.learner.turns) == 1 else f"{turn.name}/{name}"
+        """The first turn's terms are named as those of a validation."""
+        if turn is self.learner.turns[0]:
+            return LOSS if name == TOTAL else f"{LOSS}/{name}"
+        return f"{turn.name}/{LOSS if name == TOTAL else name}"
 
     def _optimizer(self, turn: Turn) -> torch.optim.Optimizer:
         known = self._stage.optimizers
