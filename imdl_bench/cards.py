@@ -243,7 +243,7 @@ class Budget(_Card):
     """What is learned from, for how long, and how the best moment is chosen; the same for all models to be fair."""
 
     data: str = Field(description="a mix of synthesis, or `dataset`: the training split that --data names")
-    side: int = Field(ge=32, description="height and width of the examples, in pixels")
+    side: int | None = Field(ge=32, description="height and width of the examples, in pixels; null: see the stage")
     augment: Literal["none", "flip", "dihedral"] = "none"
     samples: int = Field(ge=1, description="examples in all")
     validate_every: int = Field(ge=1, description="examples between validations")
@@ -253,11 +253,21 @@ class Budget(_Card):
 
 
 class Stage(Method, Budget):
-    """One stage of a recipe. The next one starts from the best weights of the one before."""
+    """One stage of a recipe. The next one starts from the best weights of the one before.
+
+    A ``side`` of null gives the images of a data set at their own sizes, for learners that bring them to one size
+    themselves, such as those that look for traces of JPEG first.
+    """
 
     name: Name
     keep: list[str] = Field([""], description="prefixes of the network's weights that are kept from the stage before")
     freeze: list[str] = Field([], description="prefixes of the learner's parameters that do not move")
+
+    @model_validator(mode="after")
+    def _made_in_one_size(self) -> Stage:
+        if self.side is None and self.data != "dataset":
+            raise ValueError(f"side is null, but {self.data} is made in one size: write it, in pixels")
+        return self
 
 
 class Recipe(_Card):

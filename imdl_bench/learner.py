@@ -61,7 +61,7 @@ class Learner(nn.Module, ABC):
         """Tensors of one example, without a batch axis; same keys and shapes for every example of a stage.
 
         Args:
-            example: of the stage's ``side``; see :class:`~imdl_bench.examples.Example`.
+            example: of the stage's ``side``, or of any size where that is null.
             options: of the stage, over the settings of the model (``amplification``, ``backbone``, ...).
         """
 

@@ -26,11 +26,14 @@ HELD_OUT = 10  # one group in so many, where the data set has no validation spli
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A :class:`~imdl_bench.examples.Source` of a data set's samples, shuffled anew in every epoch."""
+    """A :class:`~imdl_bench.examples.Source` of a data set's samples, shuffled anew in every epoch.
+
+    Images have their own sizes where ``side`` is None.
+    """
 
     dataset: Dataset
     samples: tuple[Sample, ...]
-    side: int
+    side: int | None
     seed: int
 
     @property
@@ -47,7 +50,7 @@ class Labelled:
         }
 
     def example(self, number: int) -> Example:
-        """Sample ``number`` in the order of its epoch, resized to ``side``. Raises ImageError."""
+        """Sample ``number`` in the order of its epoch, resized to ``side`` if any. Raises ImageError."""
         epoch, place = divmod(number, len(self.samples))
         order = np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(len(self.samples))
         sample = self.samples[order[place]]
@@ -67,12 +70,14 @@ class Labelled:
         truth, remark = read(sample, image.shape[:2])
         if truth is None:
             raise ImageError(f"{path}: {remark}")
+        if self.side is None:
+            return np.asarray(image), truth
         small = cv2.resize(np.asarray(image), (self.side, self.side), interpolation=cv2.INTER_CUBIC)
         return np.asarray(small, np.uint8), resize_nearest(truth, (self.side, self.side))
 
 
 def open_labelled(
-    name: str, root: Path | None, split: str | None, *, side: int, seed: int
+    name: str, root: Path | None, split: str | None, *, side: int | None, seed: int
 ) -> tuple[Labelled, Labelled]:
     """What is trained on and what is held out.
 

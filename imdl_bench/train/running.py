@@ -46,7 +46,7 @@ class Run:
         self._fabric = course.fabric
         self._model = build_model(course, progress.stage)
         self._learner_class: type[Learner] = catalog.model_learner(course.card.name, self._stage.learner)
-        self._options = {**course.about.settings, **self._stage.options}
+        self._options = {**self._learner_class.defaults, **course.about.settings, **self._stage.options}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(course.about.seed + progress.stage)
             learner = self._learner_class(self._model.network, self._options)

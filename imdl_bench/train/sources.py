@@ -40,6 +40,7 @@ def open_sources(card: ModelCard, stage: Stage, material: Material, *, seed: int
             raise UsageError(f"stage {stage.name} makes {stage.data} out of photographs: give --photos DIR")
         from imdl_bench.synthesis.mixes import open_mix
 
+        assert stage.side is not None, "the card refuses it"
         training = open_mix(stage.data, material.photos, seed=seed, side=stage.side, part="training")
         return training, open_mix(stage.data, material.photos, seed=seed, side=stage.side, part="held-out")
     assert material.dataset is not None, "recipes without a data set for such a stage are refused when read"

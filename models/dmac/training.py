@@ -47,12 +47,13 @@ class MaskLearner(Learner):
     would change nothing, and is left out.
     """
 
+    defaults: ClassVar[Mapping[str, Any]] = {"vgg": None}
     turns: ClassVar[tuple[Turn, ...]] = (NETWORK,)
     network: DMACNet
 
     def __init__(self, network: DMACNet, options: Mapping[str, Any]) -> None:
         super().__init__(network, options)
-        if file := options.get("vgg"):
+        if file := self.options["vgg"]:
             load_vgg(network, read_tensors(Path(file)), IMAGENET_MEAN, IMAGENET_STD)
 
     @staticmethod
@@ -91,11 +92,12 @@ class AdversarialLearner(MaskLearner):
     Options: ``adversary``, ``bce`` (default) or ``hinge``.
     """
 
+    defaults: ClassVar[Mapping[str, Any]] = {"vgg": None, "adversary": "bce"}
     turns = (NETWORK, DETECTOR, DISCRIMINATOR)
 
     def __init__(self, network: DMACNet, options: Mapping[str, Any]) -> None:
         super().__init__(network, options)
-        self.adversary = options.get("adversary", "bce")
+        self.adversary = self.options["adversary"]
         if self.adversary not in ("bce", "hinge"):
             raise UsageError(f"adversary {self.adversary!r}; write bce or hinge")
         self.discriminator = Discriminator()

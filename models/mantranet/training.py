@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class ExtractorLearner(Learner):
     Options: ``classes``, how many the data have.
     """
 
+    defaults: ClassVar[Mapping[str, Any]] = {"classes": 380}
     turns = (Turn("extractor", ("network.IMTFE.", "decision.")),)
     network: ManTraNetwork
 
