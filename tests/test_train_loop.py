@@ -78,6 +78,7 @@ def _train_edits(edits: Path, out: Path) -> None:
     from imdl_bench.train.hardware import Hardware
     from imdl_bench.train.loop import train
 
+    multiprocessing.set_start_method("fork", force=True)  # its workers end with it, not with the server
     hardware = Hardware(workers=1, threads=1, progress=False, checkpoint_minutes=0.0005)
     train("tiny", "paper", out, data="edits", data_root=edits, samples=60, hardware=hardware)
 

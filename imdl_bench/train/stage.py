@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from imdl_bench.cards import OptimizerCard, Stage
-from imdl_bench.errors import CardError, TrainingError, UsageError, nearest
+from imdl_bench.errors import CardError, TrainingError, nearest
 from imdl_bench.learner import TOTAL, Batch, Learner, Turn
 from imdl_bench.train.loading import Loaded, Skipped
 from imdl_bench.train.progress import LOSS, Progress
@@ -216,7 +216,7 @@ def build_optimizer(card: OptimizerCard, parameters: Mapping[str, nn.Parameter])
 
 def _moved_by(learner: Learner, turn: Turn, stage: Stage) -> dict[str, nn.Parameter]:
     named = dict(learner.named_parameters())
-    for prefix in [*turn.parameters, *stage.freeze]:
+    for prefix in stage.freeze:
         if not any(name.startswith(prefix) for name in named):
             raise CardError(f"stage {stage.name}: no parameter begins with {prefix!r}{nearest(prefix, named)}")
     moved = {
@@ -225,7 +225,10 @@ def _moved_by(learner: Learner, turn: Turn, stage: Stage) -> dict[str, nn.Parame
         if _has_prefix(name, turn.parameters) and not _has_prefix(name, stage.freeze)
     }
     if not moved:
-        raise UsageError(f"stage {stage.name}: turn {turn.name} moves nothing, all its parameters are frozen")
+        raise CardError(
+            f"stage {stage.name}: turn {turn.name} moves nothing: no parameter that is not frozen begins with "
+            f"{' or '.join(map(repr, turn.parameters))}"
+        )
     return moved
 
 
