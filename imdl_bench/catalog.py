@@ -186,8 +186,10 @@ def spec_weights(spec: ModelSpec, card: ModelCard, *, seed: int, accept_licence:
     return None
 
 
-def convert_weights(model: str, out: Path, *, seed: int = 0, accept_licence: bool = False) -> None:
+def convert_weights(model: str, out: Path, *, seed: int = 0, accept_licence: bool = False, half: bool = False) -> None:
     """Write the weights of ``NAME@WEIGHTS`` as one safetensors file that says where they come from.
+
+    With ``half`` its tensors of two or more axes are float16.
 
     Raises:
         UsageError: as :func:`load_model`, or a file name that does not end in ``.safetensors``.
@@ -201,7 +203,7 @@ def convert_weights(model: str, out: Path, *, seed: int = 0, accept_licence: boo
     network: Any = load_model(spec.name, weights, settings=dict(spec.settings))
     if not hasattr(network, "save_weights"):
         raise UsageError(f"{card.name}: its weights cannot be converted, it is no TorchModel")
-    network.save_weights(out, weights)
+    network.save_weights(out, weights, half=half)
 
 
 def model_entry(name: str) -> Callable[..., Any]:

@@ -90,14 +90,21 @@ class _Network(ABC):
         plain = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
         return {ours.get(key, key): tensor for key, tensor in plain.items()}
 
-    def save_weights(self, path: Path, source: Weights) -> None:
-        """Write the network as safetensors with its provenance, to be loaded as ``NAME@FILE.safetensors``."""
+    def save_weights(self, path: Path, source: Weights, *, half: bool = False) -> None:
+        """Write the network as safetensors with its provenance, to be loaded as ``NAME@FILE.safetensors``.
+
+        What a file of ours says of its training goes along. With ``half`` all tensors of two or more axes are rounded
+        to float16; statistics and biases, which it could not hold, stay.
+        """
         about = {
             "format": "imdl-bench", "model": source.model, "settings": self.settings, "source": source.label,
             "source_sha256": source.identity, "trained_on": list(source.trained_on), "licence": source.licence,
             "untrained": source.untrained,
         }  # fmt: skip
-        write_tensors(path, self.network.state_dict(), about)
+        state = self.network.state_dict()
+        if half:
+            state = {key: tensor.half() if tensor.dim() > 1 else tensor for key, tensor in state.items()}
+        write_tensors(path, state, (read_metadata(source.files[0]) if source.layout == "own" else {}) | about)
 
     def _load(self, weights: Weights) -> None:
         if weights.layout == "random":

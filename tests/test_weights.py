@@ -495,3 +495,23 @@ def test_packaged_weights_lie_beside_the_card(checkpoint: Path, photo: np.ndarra
     (folder / "bench.safetensors").unlink()
     with pytest.raises(DataError, match=r"tiny@bench: .*bench.safetensors is missing; install imdl-bench again"):
         imdl_bench.load_model("tiny", "bench")
+
+
+def test_half_a_file_keeps_what_it_says_and_what_it_computes(
+    checkpoint: Path, photo: np.ndarray, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    from imdl_bench.checkpoint import read_metadata, read_tensors, write_tensors
+
+    catalog.convert_weights(f"tiny@official:{checkpoint}", tmp_path / "plain.safetensors")
+    trained = tmp_path / "trained.safetensors"
+    about = read_metadata(tmp_path / "plain.safetensors") | {"recipe": "unified", "samples": "7"}
+    write_tensors(trained, read_tensors(tmp_path / "plain.safetensors"), about)
+    out = tmp_path / "half.safetensors"
+    done = cli("weights", "convert", f"tiny@{trained}", "--out", out, "--half", IMDL_BENCH_PATH=str(checkpoint.parent))
+    assert done.returncode == 0, done.stderr
+    assert read_metadata(out)["recipe"] == "unified" and read_metadata(out)["samples"] == "7"
+    kinds = {tensor.dtype for tensor in read_tensors(out).values() if tensor.dim() > 1}
+    assert kinds == {torch.float16}
+    one_axis = {key: tensor for key, tensor in read_tensors(out).items() if tensor.dim() <= 1}
+    assert one_axis and all(torch.equal(tensor, read_tensors(trained)[key]) for key, tensor in one_axis.items())
+    np.testing.assert_allclose(mask_of(out, photo), mask_of(trained, photo), atol=2e-3)

@@ -24,6 +24,7 @@ def add_weights(commands: Commands) -> None:
     convert.add_argument("--out", metavar="FILE.safetensors", type=Path, required=True)
     convert.add_argument("--accept-licence", action="store_true")
     convert.add_argument("--seed", metavar="N", type=seed, default=0, help="of random weights")
+    convert.add_argument("--half", action="store_true", help="float16: half the size; masks change in the third digit")
     convert.set_defaults(command=_convert_weights)
 
 
@@ -43,6 +44,8 @@ def _fetch_weights(options: argparse.Namespace) -> int:
 
 
 def _convert_weights(options: argparse.Namespace) -> int:
-    catalog.convert_weights(options.model, options.out, seed=options.seed, accept_licence=options.accept_licence)
+    catalog.convert_weights(
+        options.model, options.out, seed=options.seed, accept_licence=options.accept_licence, half=options.half
+    )
     print(f"written: {options.out}")
     return DONE
