@@ -151,6 +151,20 @@ def adversarial() -> tuple[Any, dict[str, torch.Tensor]]:
     return learner.eval(), made
 
 
+@pytest.mark.parametrize("turn", ["detector", "discriminator"])
+def test_judges_get_gradients_from_all_the_masks_of_a_turn(
+    adversarial: tuple[Any, dict[str, torch.Tensor]], turn: str
+) -> None:
+    learner, made = adversarial
+    learner.train().requires_grad_(True)
+    learner.losses(made, turn)["total"].backward()
+    judge = dict(getattr(learner, turn).named_parameters())
+    estimates = {name for name in judge if name.endswith(("weight_u", "weight_v"))}
+    assert {name for name, parameter in judge.items() if parameter.grad is None} == estimates
+    assert all(parameter.grad.isfinite().all() for name, parameter in judge.items() if name not in estimates)
+    assert learner.network.classifier.grad is None
+
+
 def test_dmac_minimises_equation_8(adversarial: tuple[Any, dict[str, torch.Tensor]]) -> None:
     learner, made = adversarial
     found = learner.losses(made, "network")

@@ -78,11 +78,14 @@ class SpectralNorm(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        u, v, weight = self.module["weight_u"], self.module["weight_v"], self.module["weight_bar"]
+        weight = self.module["weight_bar"]
         rows = weight.flatten(1)
+        # Not the stored vectors themselves: the next call changes those before this one's gradient is taken.
         with torch.no_grad():
-            v.copy_(F.normalize(rows.T @ u, dim=0))
-            u.copy_(F.normalize(rows @ v, dim=0))
+            v = F.normalize(rows.T @ self.module["weight_u"], dim=0)
+            u = F.normalize(rows @ v, dim=0)
+            self.module["weight_v"].copy_(v)
+            self.module["weight_u"].copy_(u)
         return self.operation(x, weight / (u @ rows @ v), self.module["bias"])
 
 
