@@ -91,8 +91,8 @@ def library_versions() -> dict[str, str]:
 
 
 def digest_of(files: Iterable[tuple[str, Path]]) -> str:
-    """sha256 over names and sizes in bytes: other photographs make another data set."""
-    lines = [f"{name}\0{path.stat().st_size}\n" for name, path in files]
+    """sha256 over names and sizes in bytes, -1 of links to nothing: other photographs make another data set."""
+    lines = [f"{name}\0{path.stat().st_size if path.exists() else -1}\n" for name, path in files]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

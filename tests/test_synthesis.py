@@ -92,6 +92,21 @@ def test_parts_never_share_a_photograph(mix: str, photos: Path) -> None:
     assert used["held-out"] == set(names[-2:])
 
 
+def test_links_to_a_photograph_make_no_second_one_and_those_to_nothing_are_passed_over(
+    photos: Path, tmp_path: Path
+) -> None:
+    for path in photos.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "zz.jpg").symlink_to(photos / "00.jpg")
+    (tmp_path / "zzz.png").hardlink_to(photos / "01.png")
+    (tmp_path / "zzzz.png").symlink_to(photos / "none.png")
+    source = open_mix("unified", tmp_path, seed=3, side=64)
+    assert source.photographs.names == [*sorted(path.name for path in photos.iterdir()), "zzzz.png"]
+    for number in range(40):
+        source.example(number)
+    assert source.photographs.unreadable == {"zzzz.png"}
+
+
 def test_a_source_is_small_when_it_is_sent_to_a_process(photos: Path) -> None:
     source = open_mix("unified", photos, seed=3, side=SIDE)
     for number in range(8):

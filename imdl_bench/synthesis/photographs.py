@@ -119,8 +119,23 @@ class Photographs:
 
 
 def list_photographs(root: Path) -> list[str]:
-    """Every picture under ``root`` by its path relative to it, sorted. Raises DataError where a name is not UTF-8."""
-    names = [sample_id(path, root) for path in list_images(root)]
+    """Every picture under ``root`` by its path relative to it, sorted; of links to one file the first name only.
+
+    Raises DataError where a name is not UTF-8.
+    """
+    first: dict[tuple[int, int] | Path, Path] = {}
+    for path in list_images(root):
+        first.setdefault(_file(path), path)
+    names = [sample_id(path, root) for path in first.values()]
     if foreign := [name for name in names if any("\ud800" <= letter <= "\udfff" for letter in name)]:
         raise DataError(f"{root}: the file name {foreign[0]!r} is not UTF-8; rename the file")
     return names
+
+
+def _file(path: Path) -> tuple[int, int] | Path:
+    """Equal for names of the same file."""
+    try:
+        about = path.stat()
+    except OSError:  # a link to nothing
+        return path
+    return (about.st_dev, about.st_ino) if about.st_ino else path
