@@ -81,7 +81,8 @@ def open_labelled(
 ) -> tuple[Labelled, Labelled]:
     """What is trained on and what is held out.
 
-    Held out is the card's validation split where it has one, else every tenth group of related images, by name.
+    Held out is the card's validation split where it has one, which is then left out of what is trained on, else every
+    tenth group of related images, by name: where names tell the kind, every kind is held out.
 
     Raises:
         UsageError: no such data set or split; or the data set has a training split and none is named, but ``full``.
@@ -94,12 +95,13 @@ def open_labelled(
     if held_split:
         held_set = load_dataset(name, root, held_split)
         held = _with_truth(held_set)
+        kept = {_files(sample) for sample in held}
+        samples = tuple(sample for sample in samples if _files(sample) not in kept)
     else:
         held_set = dataset
-        groups = sorted({_group(sample) for sample in samples})
-        last = set(groups[len(groups) - max(1, len(groups) // HELD_OUT) :])
-        held = tuple(sample for sample in samples if _group(sample) in last)
-        samples = tuple(sample for sample in samples if _group(sample) not in last)
+        chosen_groups = set(sorted({_group(sample) for sample in samples})[::-HELD_OUT])
+        held = tuple(sample for sample in samples if _group(sample) in chosen_groups)
+        samples = tuple(sample for sample in samples if _group(sample) not in chosen_groups)
     if not samples or not held:
         raise DataError(f"{name}/{chosen}: too few images with truth to train on some and hold others out")
     return Labelled(dataset, samples, side, seed), Labelled(held_set, held, side, seed)
@@ -125,3 +127,7 @@ def _with_truth(dataset: Dataset) -> tuple[Sample, ...]:
 
 def _group(sample: Sample) -> str:
     return sample.group or sample.id
+
+
+def _files(sample: Sample) -> tuple[Path, Path | None]:
+    return sample.image, sample.donor
