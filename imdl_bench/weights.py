@@ -220,6 +220,8 @@ def _inside(card: ModelCard, folder: Path) -> tuple[dict[str, list[Path]], list[
     its files."""
     lacking = []
     for name, entry in (card.weights or {}).items():
+        if entry.packaged:
+            continue
         inside = {file: sorted(folder.rglob(file)) for file in entry.files}
         for file, places in inside.items():
             if len({_checksums(place) for place in places}) > 1:
