@@ -18,7 +18,7 @@ from tiny_training import write_trainable
 import imdl_bench
 from imdl_bench import catalog
 from imdl_bench.checkpoint import read_metadata, read_tensors
-from imdl_bench.errors import TrainingError, UsageError
+from imdl_bench.errors import CardError, TrainingError, UsageError
 from imdl_bench.train.hardware import Hardware
 from imdl_bench.train.loop import train
 from imdl_bench.weights import find_weights
@@ -164,6 +164,29 @@ def test_a_file_of_weights_says_where_it_comes_from(edits: Path, tmp_path: Path)
     again = train("tiny", str(tmp_path / "recipe.yaml"), tmp_path / "again", start=str(trained.best), data="edits",
                   data_root=edits, hardware=QUIET)  # fmt: skip
     assert read_metadata(again.best)["started_from"] == weights.label
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"options": {"breaks_ta": 4}}, r"no option 'breaks_ta'; did you mean 'breaks_at'"),
+        ({"watch": "pixel_acu/per-image"}, "pixel_acu"),
+    ],
+)
+def test_a_recipe_that_would_fail_after_days_is_refused_at_once(
+    edits: Path, tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    recipe = _recipe(tmp_path, **changed)
+    with pytest.raises((CardError, UsageError), match=said):
+        train("tiny", str(recipe), tmp_path / "run", data="edits", data_root=edits, hardware=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_to_keep_that_no_stage_has_are_refused(edits: Path, tmp_path: Path) -> None:
+    own = edits.parent / "models/tiny/recipe.yaml"
+    own.write_text(own.read_text().replace("keep: [body.]", "keep: [bodi.]"))
+    with pytest.raises(CardError, match=r"keep: no weight begins with 'bodi\.'"):
+        train("tiny", "paper", tmp_path / "run", data="edits", data_root=edits, hardware=QUIET)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from imdl_bench import catalog
-from imdl_bench.cards import UNTRAINED, ModelCard, Recipe
+from imdl_bench.cards import UNTRAINED, ModelCard, Recipe, Stage
 from imdl_bench.checkpoint import read_tensors
-from imdl_bench.errors import UsageError
+from imdl_bench.errors import CardError, UsageError, nearest
 from imdl_bench.examples import Source
+from imdl_bench.metrics import parse_metric
 from imdl_bench.model_spec import ModelSpec, checked_settings
 from imdl_bench.train.hardware import Hardware, device_name
+from imdl_bench.train.progress import LOSS
 from imdl_bench.train.provenance import Provenance, libraries
 from imdl_bench.train.recipes import on_dataset, read_recipe, scaled
 from imdl_bench.train.sources import Material, open_sources, trained_on
@@ -69,6 +71,8 @@ def plan_course(order: Order, out: Path, hardware: Hardware, fabric: Any) -> Cou
     start = order.start or UNTRAINED
     weights = find_weights(card, start, seed=order.seed, accept_licence=order.accept_licence, folder=folder)
     settings = checked_settings(card, settings_of(card, start, folder) | dict(spec.settings))
+    for stage in recipe.stages:
+        _check_stage(card, stage)
     sources = [
         open_sources(card, stage, order.material, seed=order.seed + place) for place, stage in enumerate(recipe.stages)
     ]
@@ -99,6 +103,9 @@ def build_model(course: Course, place: int) -> Any:
     if place:
         tensors = read_tensors(stage_weights(course, place - 1))
         prefixes = tuple(course.recipe.stages[place].keep)
+        for prefix in prefixes:
+            if not any(key.startswith(prefix) for key in tensors):
+                raise CardError(f"keep: no weight begins with {prefix!r}{nearest(prefix, tensors)}")
         kept = {key: tensor for key, tensor in tensors.items() if key.startswith(prefixes)}
         model.network.load_state_dict(kept, strict=False)
     return model
@@ -125,3 +132,17 @@ def _check_shares(recipe: Recipe, world: int, accumulate: int) -> None:
                 f"stage {stage.name}: a step of {stage.batch} examples cannot be divided among {world} devices times "
                 f"{accumulate} parts; choose another --batch or --accumulate"
             )
+
+
+def _check_stage(card: ModelCard, stage: Stage) -> None:
+    """What would otherwise be found wrong only when the stage begins or is validated, after days, or never."""
+    learner = catalog.model_learner(card.name, stage.learner)
+    known = [*learner.defaults, *card.settings]
+    for option in stage.options:
+        if option not in known:
+            takes = ", ".join(known) or "none"
+            raise CardError(
+                f"stage {stage.name}: {stage.learner} has no option {option!r}{nearest(option, known)} (it has {takes})"
+            )
+    if stage.watch != LOSS:
+        parse_metric(stage.watch)
