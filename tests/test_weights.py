@@ -489,10 +489,8 @@ def test_packaged_weights_lie_beside_the_card(checkpoint: Path, photo: np.ndarra
     np.testing.assert_array_equal(mask_of("bench", photo), mask_of(official_state(), photo, settings={"gain": 2}))
     done = cli("weights", "fetch", "tiny@bench", IMDL_BENCH_PATH=str(checkpoint.parent))
     assert done.stdout.strip() == str(folder / "bench.safetensors"), done.stderr
-    (checkpoint.parent / "half").mkdir()
-    (checkpoint.parent / "half/body.pth").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"has no head.pth, all.pth$"):
-        imdl_bench.load_model("tiny", f"official:{checkpoint.parent / 'half'}")
+    with pytest.raises(UsageError, match=r"has no body.pth, head.pth, all.pth$"):
+        imdl_bench.load_model("tiny", f"official:{folder}")
     (folder / "bench.safetensors").write_bytes(b"other")
     with pytest.raises((DataError, UsageError), match=r"bench.safetensors: (is not the file|cannot be read)"):
         imdl_bench.load_model("tiny", "bench")
