@@ -116,3 +116,15 @@ def shared(name: str, setting: str) -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture
+def checkpoint(with_plugin: Path) -> Path:
+    """The tiny network as a plug-in; the folder of its official files."""
+    from tiny_network import write_tiny
+
+    from imdl_bench import catalog
+
+    files = write_tiny(with_plugin)
+    catalog._cards.cache_clear()
+    return files
