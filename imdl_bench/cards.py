@@ -55,6 +55,12 @@ class WeightsCard(_Card):
     notes: str = ""
 
     @model_validator(mode="after")
+    def _packaged_are_verified(self) -> WeightsCard:
+        if self.packaged and (not self.sha256 or None in self.sha256):
+            raise ValueError("packaged weights need their sha256")
+        return self
+
+    @model_validator(mode="after")
     def _one_entry_per_file(self) -> WeightsCard:
         for key in ("url", "sha256", "git_blob"):
             if len(getattr(self, key)) not in (0, len(self.files)):
@@ -226,6 +232,13 @@ class ScheduleCard(_Card):
     power: float = 0.9
     patience: int = Field(default=0, ge=0, description="validations")
     warmup: int = Field(default=0, ge=0, description="examples over which rates rise from 0 first")
+
+    @model_validator(mode="after")
+    def _says_when(self) -> ScheduleCard:
+        for name, key in (("step", "every"), ("plateau", "patience")):
+            if self.name == name and not getattr(self, key):
+                raise ValueError(f"a schedule {name} needs {key}, 1 or more")
+        return self
 
 
 class Method(_Card):

@@ -14,6 +14,7 @@ from imdl_bench.examples import Example
 __all__ = ["TOTAL", "Batch", "Learner", "Turn"]
 
 TOTAL = "total"
+NETWORK = "network"
 
 Batch = dict[str, Tensor]
 
@@ -47,7 +48,7 @@ class Learner(nn.Module, ABC):
         options: of the recipe's stage, over the defaults.
     """
 
-    turns: ClassVar[tuple[Turn, ...]] = (Turn("network"),)
+    turns: ClassVar[tuple[Turn, ...]] = (Turn(NETWORK),)
     defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, network: nn.Module, options: Mapping[str, Any]) -> None:
@@ -72,6 +73,11 @@ class Learner(nn.Module, ABC):
         A turn may leave tensors in ``batch`` for the turns after it. In eval mode it is called without gradients, on
         held-out examples: nothing may be random then.
         """
+
+    @property
+    def main_turn(self) -> Turn:
+        """The turn that is validated and whose loss is shown: the one called ``network``, or else the first."""
+        return next((turn for turn in self.turns if turn.name == NETWORK), self.turns[0])
 
     def forward(self, batch: Batch, turn: str) -> dict[str, Tensor]:
         """As :meth:`losses`; the loop comes through here, so that data-parallel wrappers see the call."""

@@ -32,7 +32,7 @@ STEP = {"name": "step", "factor": 0.1, "every": 30}
         ({"name": "cosine"}, 50, 0.5),
         ({"name": "cosine"}, 25, (1 + math.sqrt(0.5)) / 2),
         ({"name": "cosine"}, 100, 0.0),
-        ({"name": "plateau", "factor": 0.5}, 70, 0.25),
+        ({"name": "plateau", "factor": 0.5, "patience": 1}, 70, 0.25),
         ({"name": "constant", "warmup": 20}, 0, 0.2),
         ({"name": "constant", "warmup": 20}, 12, 0.8),
         ({"name": "constant", "warmup": 20}, 16, 1.0),

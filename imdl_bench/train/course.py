@@ -17,7 +17,7 @@ from imdl_bench.model_spec import ModelSpec, checked_settings
 from imdl_bench.train.hardware import Hardware, device_name
 from imdl_bench.train.progress import LOSS
 from imdl_bench.train.provenance import Provenance, libraries
-from imdl_bench.train.recipes import on_dataset, read_recipe, scaled
+from imdl_bench.train.recipes import DATASET, on_dataset, read_recipe, scaled
 from imdl_bench.train.sources import Material, open_sources, trained_on
 from imdl_bench.weights import Weights, find_weights, settings_of
 
@@ -67,6 +67,8 @@ def plan_course(order: Order, out: Path, hardware: Hardware, fabric: Any) -> Cou
     name, recipe = read_recipe(card, order.recipe)
     recipe = scaled(on_dataset(recipe, name, order.recipe, order.material.dataset), order.samples, order.batch)
     _check_shares(recipe, fabric.world_size, order.accumulate)
+    if order.material.photos is not None and all(stage.data == DATASET for stage in recipe.stages):
+        raise UsageError(f"recipe {name} learns from {order.material.dataset} alone; leave --photos out")
     folder = catalog.model_folder(card.name)
     start = order.start or UNTRAINED
     weights = find_weights(card, start, seed=order.seed, accept_licence=order.accept_licence, folder=folder)
@@ -83,7 +85,8 @@ def plan_course(order: Order, out: Path, hardware: Hardware, fabric: Any) -> Cou
     )  # fmt: skip
     key = {
         "model": card.name, "settings": settings, "from": weights.identity, "recipe": recipe.model_dump(mode="json"),
-        "data": [training.about for training, _ in sources], "seed": order.seed, "precision": order.precision,
+        "data": [training.about for training, _ in sources],
+        "held out": [held_out.about for _, held_out in sources], "seed": order.seed, "precision": order.precision,
         "parts of a step": order.accumulate * fabric.world_size,
     }  # fmt: skip
     return Course(

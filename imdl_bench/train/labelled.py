@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from imdl_bench import splits
@@ -72,8 +72,9 @@ class Labelled:
             raise ImageError(f"{path}: {remark}")
         if self.side is None:
             return np.asarray(image), truth
-        small = cv2.resize(np.asarray(image), (self.side, self.side), interpolation=cv2.INTER_CUBIC)
-        return np.asarray(small, np.uint8), resize_nearest(truth, (self.side, self.side))
+        picture = PIL.Image.fromarray(np.ascontiguousarray(image))
+        small = picture.resize((self.side, self.side), PIL.Image.Resampling.BICUBIC)
+        return np.array(small), resize_nearest(truth, (self.side, self.side))
 
 
 def open_labelled(

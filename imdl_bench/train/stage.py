@@ -52,6 +52,7 @@ class StageAtWork:
         self._accumulate = accumulate
         self._seed = seed
         self.learner = learner.requires_grad_(True)
+        self._main = learner.main_turn
         self._moved = {turn.name: _moved_by(learner, turn, stage) for turn in learner.turns}
         self._module = fabric.setup_module(_Call(learner))
         self._plain = {turn.name: self._optimizer(turn) for turn in learner.turns}
@@ -82,7 +83,7 @@ class StageAtWork:
                 module.eval()
 
     def step(self, batches: Iterator[Loaded], progress: Progress) -> dict[str, float]:
-        """All turns, once. Returns the first one's learning rate and all loss terms, means over devices.
+        """All turns, once. Returns the network's learning rate and all loss terms, means over devices.
 
         Raises:
             TrainingError: a loss or gradient is not finite; no weight has moved by it.
@@ -93,7 +94,7 @@ class StageAtWork:
             self._stage.schedule, progress.seen, self._stage.samples, step=self._stage.batch,
             reductions=progress.reductions,
         )  # fmt: skip
-        terms: dict[str, float] = {"lr": factor * self._stage.optimizers[self.learner.turns[0].name].lr}
+        terms: dict[str, float] = {"lr": factor * self._stage.optimizers[self._main.name].lr}
         parts: list[Loaded] = []
         for turn in self.learner.turns:
             if not parts or turn.fresh:
@@ -105,17 +106,17 @@ class StageAtWork:
         return terms
 
     def validation_losses(self, parts: Iterator[Batch]) -> dict[str, float]:
-        """Mean loss terms of the first turn over batches on the CPU, in eval mode."""
+        """Mean loss terms of the network's turn over the examples of batches on the CPU, in eval mode."""
         sums: dict[str, float] = {}
         count = 0
         with torch.no_grad(), self._fabric.autocast():
             for batch in parts:
                 moved = {key: tensor.to(self._fabric.device) for key, tensor in batch.items()}
-                for name, value in self.learner.losses(moved, self.learner.turns[0].name).items():
-                    sums[name] = sums.get(name, 0.0) + float(value)
-                count += 1
-        first = self.learner.turns[0]
-        return {self._term(first, name): total / count for name, total in sums.items()}
+                size = len(next(iter(batch.values())))
+                for name, value in self.learner.losses(moved, self._main.name).items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * size
+                count += size
+        return {self._term(self._main, name): total / count for name, total in sums.items()}
 
     def _seed_step(self, progress: Progress) -> None:
         """Dropout and other draws depend on the step alone: a training that goes on draws as one that never stopped."""
@@ -179,8 +180,8 @@ class StageAtWork:
         return f"{where}: not finite: {', '.join(bad)}; the examples of this step: {ids}"
 
     def _term(self, turn: Turn, name: str) -> str:
-        """The first turn's terms are named as those of a validation."""
-        if turn is self.learner.turns[0]:
+        """The main turn's terms are named as those of a validation."""
+        if turn is self._main:
             return LOSS if name == TOTAL else f"{LOSS}/{name}"
         return f"{turn.name}/{LOSS if name == TOTAL else name}"
 
