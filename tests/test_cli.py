@@ -80,7 +80,7 @@ def test_run_writes_a_leaderboard_and_rows(cli: Cli, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "pixel_auc/per-image" in done.stdout and "limited to 8 of 96" in done.stdout
     lines = list(csv.DictReader((tmp_path / "results/leaderboards/quickstart.csv").open()))
-    assert {line["model"] for line in lines} == {"ela", "noi1", "cfa1"}
+    assert {"ela", "noi1", "cfa1", "ela_ppm:alpha=0.25,width=128"} <= {line["model"] for line in lines}
     assert all(line["library_version"] == imdl_bench.__version__ for line in lines)
     for line in lines:
         assert 0 <= float(line["ci_low"] or 0) <= float(line["ci_high"] or 1) <= 1 or "mcc" in line["metric"]
