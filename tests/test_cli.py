@@ -84,7 +84,7 @@ def test_run_writes_a_leaderboard_and_rows(cli: Cli, tmp_path: Path) -> None:
     assert all(line["library_version"] == imdl_bench.__version__ for line in lines)
     for line in lines:
         assert 0 <= float(line["ci_low"] or 0) <= float(line["ci_high"] or 1) <= 1 or "mcc" in line["metric"]
-    rows = [Path(word) for word in done.stdout.split() if word.endswith("rows.csv")]
+    rows = [Path(word) for word in done.stdout.split() if word.endswith("/rows.csv")]
     assert len(rows) == 3 and all(len((tmp_path / path).read_text().splitlines()) == 9 for path in rows)
     again = cli("run", "quickstart", "--limit", "8", "--out", "results", cwd=tmp_path)
     assert "nothing to do" in again.stdout
