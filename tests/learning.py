@@ -41,6 +41,7 @@ def learn(
             loss = learner(batch, turn.name)[TOTAL]
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
         optimizer.step()
         learner.constrain()
     learner.eval()

@@ -14,8 +14,10 @@ from imdl_bench.errors import UsageError
 from imdl_bench.examples import Example
 
 correlation = importlib.import_module("imdl_bench.models.dmac.correlation")
+correspondence = importlib.import_module("imdl_bench.models.dmac.correspondence")
 heads = importlib.import_module("imdl_bench.models.dmac.heads")
 layers = importlib.import_module("imdl_bench.models.dmac.layers")
+starting = importlib.import_module("imdl_bench.models.dmac.starting")
 training = importlib.import_module("imdl_bench.models.dmac.training")
 
 NO_OPTIONS: dict[str, Any] = {}
@@ -252,3 +254,65 @@ def test_gradients_through_the_correlation_are_those_of_small_steps() -> None:
     a, b = (torch.rand(2, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     assert torch.autograd.gradcheck(correlation.cross_correlation, (a, b))
     assert torch.autograd.gradcheck(correlation.self_correlation, (a,))
+
+
+# Correspondence
+
+
+def test_cells_of_a_copy_show_the_cells_that_they_come_from() -> None:
+    torch.manual_seed(0)
+    side, cells = 128, 16
+    down, along = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    images = torch.stack([down, along, torch.zeros(side, side)]).float().repeat(6, 1, 1, 1)
+    copies, places, inside = correspondence.warped(images)
+    brighter = copies[:, 2].mean((1, 2))
+    assert 0 < inside.float().mean() < 1 and len(brighter.unique()) > 1
+    # The middle of a cell lies between its fourth and fifth pixel.
+    shown = (copies - brighter[:, None, None, None]).unflatten(2, (cells, 8)).unflatten(4, (cells, 8))
+    shown = shown[:, :2, :, 3:5, :, 3:5].mean((3, 5)).flatten(2)
+    middle = torch.stack([places // cells, places % cells], dim=1) * 8 + 3.5
+    off = (shown - middle).abs().amax(1)
+    assert off[inside].max() <= 4 + 0.5  # half a cell, and the reflection at the border
+    assert off[inside].median() > 0.1
+
+
+def test_correspondence_loss_by_hand() -> None:
+    photographs = torch.zeros(1, 4, 1, 2)
+    photographs[0, 0, 0, 0] = photographs[0, 1, 0, 1] = 2  # of length 4 = C, at right angles
+    copies = photographs.flip(3)
+    places, inside = torch.tensor([[1, 0]]), torch.tensor([[True, False]])
+    found = correspondence.correspondence_loss([photographs], [copies], places, inside)
+    torch.testing.assert_close(found, torch.tensor(0.0), atol=1e-4, rtol=0)
+    wrong = correspondence.correspondence_loss([photographs], [photographs], places, inside)
+    torch.testing.assert_close(wrong, torch.tensor(10.0), atol=1e-3, rtol=0)  # products 1 and 0, by a tenth
+    long = correspondence.correspondence_loss([2 * photographs], [copies], places, inside)
+    torch.testing.assert_close(long, torch.tensor(np.log(4) ** 2, dtype=torch.float32), atol=1e-4, rtol=0)
+
+
+def test_copies_are_the_same_at_every_validation_and_others_in_training() -> None:
+    made = batch(training.MaskLearner, pair(32), pair(32, seed=1))
+    learner = learner_of(training.CorrespondenceLearner, start="centred")
+    assert learner.losses(made, "extractor") != learner.losses(made, "extractor")
+    state = torch.get_rng_state()
+    assert learner.eval().losses(made, "extractor") == learner.losses(made, "extractor")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_centred_start_tells_the_parts_of_a_picture_apart() -> None:
+    torch.manual_seed(0)
+    network = layers.DMACNet().requires_grad_(False)
+    pixels = torch.rand(1, 3, 128, 128).mul(60).add(100 * torch.rand(1, 3, 1, 1))
+
+    def alike() -> list[float]:
+        """Mean cosine of all pairs of positions, by level."""
+        flat = [torch.nn.functional.normalize(level.flatten(2), dim=1)[0] for level in network.levels(pixels)]
+        return [float((each.T @ each).mean()) for each in flat]
+
+    drawn = alike()
+    starting.centre_features(network)
+    assert all(now < before - 0.02 for now, before in zip(alike(), drawn, strict=True))
+
+
+def test_an_unknown_start_is_refused() -> None:
+    with pytest.raises(UsageError, match="centred"):
+        learner_of(training.CorrespondenceLearner, start="center")

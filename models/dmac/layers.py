@@ -62,12 +62,16 @@ class DMACNet(nn.Module):
 
     def describe(self, images: Tensor) -> Described:
         """From BGR less ``MEAN_BGR``, (B, 3, H, W); h and w are H and W by ``STRIDE``, rounded up."""
-        third = self.Scale_3(images)
-        fourth = self.Scale_4(third)
-        levels = tuple(_at_least_float32(level) for level in (third, fourth, self.Scale_5(fourth)))
+        levels = self.levels(images)
         with torch.autocast(images.device.type, enabled=False):
             own = torch.stack([torch.stack([self_correlation(image) for image in level]) for level in levels], dim=1)
         return Described(levels, own)
+
+    def levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Features of :class:`Described` alone."""
+        third = self.Scale_3(images)
+        fourth = self.Scale_4(third)
+        return tuple(_at_least_float32(level) for level in (third, fourth, self.Scale_5(fourth)))
 
     def match(self, a: Described, b: Described) -> tuple[Tensor, Tensor]:
         """Logits as :meth:`forward`."""

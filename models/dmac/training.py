@@ -14,6 +14,7 @@ from imdl_bench.errors import UsageError
 from imdl_bench.examples import Example
 from imdl_bench.learner import TOTAL, Batch, Learner, Turn
 
+from .correspondence import correspondence_loss, warped
 from .heads import DetectionNet, Discriminator, masked, masked_by_class
 from .layers import STRIDE, DMACNet, load_vgg
 from .loss import (
@@ -27,6 +28,7 @@ from .loss import (
     total_loss,
 )
 from .model import SIDE, network_input
+from .starting import centre_features
 
 # torchvision's VGG16_Weights.IMAGENET1K_V1: RGB in 0..1.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -81,6 +83,34 @@ class MaskLearner(Learner):
         """float32 (B, 2, h, w) of probes and donors."""
         probe, donor = self.network(batch["probe"], batch["donor"])
         return probe.float(), donor.float()
+
+
+class CorrespondenceLearner(MaskLearner):
+    """:func:`correspondence_loss` of the donors: a first stage for extractors that start from random weights.
+
+    Options: ``start``, ``given`` (default) or ``centred``: :func:`centre_features`, which weights that have learned
+    something must be spared.
+    """
+
+    turns = (Turn("extractor", ("network.Scale_",)),)
+
+    def __init__(self, network: DMACNet, options: Mapping[str, Any]) -> None:
+        super().__init__(network, options)
+        start = options.get("start", "given")
+        if start not in ("given", "centred"):
+            raise UsageError(f"start {start!r}; write given or centred")
+        if start == "centred":
+            centre_features(network)
+
+    def losses(self, batch: Batch, turn: str) -> dict[str, Tensor]:
+        images = batch["donor"]
+        with torch.random.fork_rng(enabled=not self.training):
+            if not self.training:
+                torch.manual_seed(0)
+            copies, places, inside = warped(images)
+        levels = self.network.levels(images), self.network.levels(copies)
+        with torch.autocast(images.device.type, enabled=False):
+            return {TOTAL: correspondence_loss(*levels, places, inside)}
 
 
 class AdversarialLearner(MaskLearner):
