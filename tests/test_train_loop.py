@@ -12,8 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-import yaml
-from tiny_training import write_trainable
+from tiny_training import write_recipe, write_trainable
 
 import imdl_bench
 from imdl_bench import catalog
@@ -110,7 +109,7 @@ def test_a_finished_training_is_not_repeated_and_another_one_is_refused_by_what_
 def test_a_loss_that_is_not_finite_stops_with_the_examples_and_leaves_the_good_checkpoint(
     edits: Path, tmp_path: Path
 ) -> None:
-    recipe = _recipe(tmp_path, samples=40, validate_every=8, options={"breaks_at": 4})
+    recipe = write_recipe(tmp_path, samples=40, validate_every=8, options={"breaks_at": 4})
     with pytest.raises(TrainingError, match=r"step 4 \(after 16 examples\).*not finite: total.*\d\d\.png") as error:
         train("tiny", str(recipe), tmp_path / "run", data="edits", data_root=edits, hardware=QUIET)
     path = tmp_path / "run/last.ckpt"
@@ -125,7 +124,7 @@ def test_accumulated_parts_of_a_step_move_the_weights_as_the_whole_step_does(edi
     found = []
     for accumulate in (1, 2):
         out = tmp_path / str(accumulate)
-        recipe = _recipe(tmp_path, samples=16, learner="training:Plain", freeze=["network.body."])
+        recipe = write_recipe(tmp_path, samples=16, learner="training:Plain", freeze=["network.body."])
         train("tiny", str(recipe), out, data="edits", data_root=edits, accumulate=accumulate, hardware=QUIET)
         found.append(read_tensors(out / "last.safetensors"))
     start = imdl_bench.load_model("tiny", "random").network.state_dict()
@@ -210,12 +209,3 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=said):
         train(out=tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
-
-
-def _recipe(folder: Path, **changed: Any) -> Path:
-    stage = {"name": "own", "learner": "training:TinyLearner", "optimizers": {"network": {"name": "sgd", "lr": 0.1}},
-             "batch": 4, "data": "dataset", "side": 32, "samples": 40, "validate_every": 20,
-             "validation": 4}  # fmt: skip
-    path = folder / "own.yaml"
-    path.write_text(yaml.safe_dump({"source": "made by the tests", "stages": [stage | changed]}))
-    return path

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import yaml
 from plugin_folder import write_text
 from tiny_network import write_tiny
 
@@ -84,3 +86,13 @@ def write_trainable(folder: Path) -> None:
     write_tiny(folder)
     write_text(folder / "models/tiny/training.py", LEARNER)
     write_text(folder / "models/tiny/recipe.yaml", RECIPE)
+
+
+def write_recipe(folder: Path, **changed: Any) -> Path:
+    """A recipe file of one stage, ``changed`` from a plain one."""
+    stage = {"name": "own", "learner": "training:TinyLearner", "optimizers": {"network": {"name": "sgd", "lr": 0.1}},
+             "batch": 4, "data": "dataset", "side": 32, "samples": 40, "validate_every": 20,
+             "validation": 4}  # fmt: skip
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump({"source": "made by the tests", "stages": [stage | changed]}))
+    return path

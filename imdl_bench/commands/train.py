@@ -62,6 +62,8 @@ def _train(options: argparse.Namespace) -> int:
     except TrainingError as error:
         print(f"imdl-bench: {error}", file=sys.stderr)
         return FAILURES
+    if not trained.first:
+        return DONE
     if trained.new == 0:
         print("nothing to do: this training was already finished")
     print(trained)

@@ -92,6 +92,7 @@ def _carry_out(course: Course) -> Trained:
     return Trained(
         course.out / BEST, course.out / LAST_WEIGHTS, samples, samples - before, course.recipe.stages[-1].watch,
         progress.best, time.perf_counter() - started, resumed=state is not None,
+        first=course.fabric.is_global_zero,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ class Trained:
         value: its best value.
         seconds: of this call.
         resumed: whether an earlier call had begun it.
+        first: whether this process is the first of those that trained together; the others need not report.
     """
 
     best: Path
@@ -29,6 +30,7 @@ class Trained:
     value: float | None
     seconds: float
     resumed: bool
+    first: bool
 
     def __str__(self) -> str:
         value = "undefined" if self.value is None else f"{self.value:.4f}"
