@@ -48,24 +48,25 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(edits: Path, tmp_p
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED_ONCE)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert _in_process(context, edits, tmp_path / "first", kill_after=None)  # starts the server, which takes seconds
-    started = time.perf_counter()
-    assert _in_process(context, edits, whole, kill_after=None)
-    seconds = time.perf_counter() - started
+    assert _in_process(context, edits, whole, kill_at=None, wait=0)
+    length = (whole / "losses.csv").stat().st_size
     draw = random.Random(5)
-    kills = 0
-    while not _in_process(context, edits, broken, kill_after=draw.uniform(0.2, 0.9) * seconds if kills < 3 else None):
-        kills += 1
-    assert kills >= 2
+    for share in (0.1, 0.4, 0.7):  # of the run; the rest is chance: in a step, a validation, a checkpoint
+        kill_at = (share + draw.uniform(0, 0.2)) * length
+        assert not _in_process(context, edits, broken, kill_at=kill_at, wait=draw.uniform(0, 0.05))
+    assert _in_process(context, edits, broken, kill_at=None, wait=0)
     for name in ("losses.csv", "validation.csv", "best.safetensors", "last.safetensors", "stage-body.safetensors"):
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
 
 
-def _in_process(context: Any, edits: Path, out: Path, *, kill_after: float | None) -> bool:
-    """Train in a process of its own; whether it came to its end before it was killed."""
+def _in_process(context: Any, edits: Path, out: Path, *, kill_at: float | None, wait: float) -> bool:
+    """Train in a process of its own, killed ``wait`` seconds after its log has ``kill_at`` bytes; whether it ended."""
     process = context.Process(target=_train_edits, args=(edits, out))
     process.start()
-    process.join(kill_after)
+    log = out / "losses.csv"
+    while kill_at is not None and process.is_alive() and not (log.exists() and log.stat().st_size >= kill_at):
+        time.sleep(0.002)
+    process.join(None if kill_at is None else wait)
     finished = not process.is_alive()
     process.kill()
     process.join()
