@@ -92,11 +92,12 @@ class CorrespondenceLearner(MaskLearner):
     something must be spared.
     """
 
+    defaults: ClassVar[Mapping[str, Any]] = {"vgg": None, "start": "given"}
     turns = (Turn("extractor", ("network.Scale_",)),)
 
     def __init__(self, network: DMACNet, options: Mapping[str, Any]) -> None:
         super().__init__(network, options)
-        start = options.get("start", "given")
+        start = self.options["start"]
         if start not in ("given", "centred"):
             raise UsageError(f"start {start!r}; write given or centred")
         if start == "centred":
