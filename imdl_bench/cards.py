@@ -30,7 +30,9 @@ class TrainingCard(_Card):
     samples: int = Field(ge=1, description="training examples seen")
     hours: float = Field(gt=0)
     device: str
-    scores: dict[str, dict[str, float]] = Field(description="by data and metric, then by model: these weights, and others")
+    scores: dict[str, dict[str, float]] = Field(
+        description="by data and metric, then by model: these weights, and others"
+    )
     command: str
 
 

@@ -176,7 +176,7 @@ def test_a_file_of_weights_says_where_it_comes_from(edits: Path, tmp_path: Path)
 def test_a_recipe_that_would_fail_after_days_is_refused_at_once(
     edits: Path, tmp_path: Path, changed: dict[str, Any], said: str
 ) -> None:
-    recipe = _recipe(tmp_path, **changed)
+    recipe = write_recipe(tmp_path, **changed)
     with pytest.raises((CardError, UsageError), match=said):
         train("tiny", str(recipe), tmp_path / "run", data="edits", data_root=edits, hardware=QUIET)
     assert not (tmp_path / "run").exists()
