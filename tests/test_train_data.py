@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from imdl_bench.cards import Recipe
-from imdl_bench.errors import DataError, ImageError, UsageError
+from imdl_bench.errors import DataError, ImageError, TrainingError, UsageError
 from imdl_bench.examples import Example
 from imdl_bench.train.labelled import open_labelled
-from imdl_bench.train.loading import Share, augmented, next_readable
+from imdl_bench.train.loading import Share, augmented, live_workers, next_readable
 from imdl_bench.train.recipes import on_dataset, scaled
 
 STAGE = {"learner": "training:L", "optimizers": {"network": {"name": "adam", "lr": 1}}, "batch": 4, "side": 32,
@@ -86,6 +86,16 @@ def test_the_next_number_stands_in_for_a_picture_that_cannot_be_read() -> None:
     assert (example.id, skipped) == ("5", [(3, "3.png: truncated"), (4, "4.png: truncated")])
     with pytest.raises(DataError, match=r"in a row cannot be read; the last one: 99\.png"):
         next_readable(_Broken(frozenset(range(100))), 0)
+
+
+@pytest.mark.parametrize(
+    "said", ["DataLoader worker (pid 7) is killed by signal: Killed. ", "DataLoader timed out after 9 s"]
+)
+def test_workers_that_are_gone_end_the_training_with_advice(said: str) -> None:
+    with pytest.raises(TrainingError, match="give the same command again"), live_workers():
+        raise RuntimeError(said)
+    with pytest.raises(RuntimeError, match="shape"), live_workers():
+        raise RuntimeError("shape mismatch")
 
 
 def test_processes_share_out_every_number_once_and_go_on_where_they_were() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,12 +12,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from imdl_bench.errors import DataError, ImageError, ImdlBenchError
+from imdl_bench.errors import DataError, ImageError, ImdlBenchError, TrainingError
 from imdl_bench.examples import Example, Source
 from imdl_bench.learner import Batch, Learner
 
 TRIES = 100  # unreadable pictures in a row after which something else is wrong
 AHEAD = 4  # batches that each worker prepares
+MOST_SECONDS = 600  # for a batch: a worker that takes longer will never answer
 
 
 class Skipped(NamedTuple):
@@ -90,7 +92,7 @@ def load_batches(
     workers: int,
     pin: bool,
 ) -> Iterator[Loaded]:
-    """Batches without end. Raises DataError where the source gives no examples."""
+    """Batches without end, to be taken within :func:`live_workers`. Raises DataError: the source gives no examples."""
     loader = DataLoader(
         _Inputs(source, learner, options, augment, seed),
         batch_sampler=share,
@@ -98,6 +100,7 @@ def load_batches(
         collate_fn=_collate,
         pin_memory=pin,
         prefetch_factor=AHEAD if workers else None,
+        timeout=MOST_SECONDS if workers else 0,
         worker_init_fn=_quiet_worker,
         generator=torch.Generator(),  # the loader draws a seed: not from the network's own generator
     )
@@ -105,6 +108,21 @@ def load_batches(
         if loaded.failures:
             raise DataError(loaded.failures[0])
         yield loaded
+
+
+@contextmanager
+def live_workers() -> Iterator[None]:
+    """Raise TrainingError where worker processes were killed or give nothing any more.
+
+    PyTorch says so in the middle of whatever is done at that moment, not only where batches are taken.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"{reason}; give the same command again, with fewer --workers or 0") from None
 
 
 def next_readable(source: Source, number: int) -> tuple[Example, list[Skipped]]:

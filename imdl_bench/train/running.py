@@ -24,7 +24,7 @@ from imdl_bench.learner import Batch, Learner
 from imdl_bench.train.checkpoints import LAST, write_checkpoint
 from imdl_bench.train.course import Course, build_model, stage_weights
 from imdl_bench.train.curves import draw_curves
-from imdl_bench.train.loading import Share, load_batches, next_readable
+from imdl_bench.train.loading import Share, live_workers, load_batches, next_readable
 from imdl_bench.train.logs import Logs
 from imdl_bench.train.progress import LOSS, Progress
 from imdl_bench.train.provenance import BEST, LAST_WEIGHTS, write_weights
@@ -68,7 +68,7 @@ class Run:
         """
         progress, stage = self._progress, self._stage
         batches = self._batches()
-        with self._bar() as bar, _stop_asked() as stop:
+        with self._bar() as bar, _stop_asked() as stop, live_workers():
             while True:
                 if progress.validation_due(stage):
                     self._validate(bar)
