@@ -176,7 +176,10 @@ def test_the_keyboard_alone_is_enough(opened: Opened, report: Path) -> None:
     assert place.inner_text() == f"{total} of {total}", "past the first lies the last"
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
-    assert page.evaluate("[...document.querySelectorAll('.picture')].indexOf(document.activeElement)") == total - 1
+    # A dialog tells that it was closed a moment after it is gone.
+    page.wait_for_function(
+        f"[...document.querySelectorAll('.picture')].indexOf(document.activeElement) === {total - 1}", timeout=5000
+    )
     inside = page.evaluate("document.querySelectorAll('.strip:first-of-type .picture[tabindex=\"0\"]').length")
     assert inside == page.locator(".strip").count(), "one picture of each image is in the tab order"
 
