@@ -273,12 +273,12 @@ def test_recurrent_kernels_start_orthogonal_and_forget_gates_open() -> None:
 
 @pytest.mark.parametrize("classes", [7, 385])
 def test_decision_block_gives_logits_per_pixel(classes: int) -> None:
-    classifier = layers.ManipulationClassifier(classes)
-    assert sum(p.numel() for p in classifier.decision.parameters()) == (256 * 9 + 1) * classes
-    logits = classifier(batch_of(SMALL))
+    extractor, decision = layers.FeatureExtractor(), layers.DecisionBlock(classes)
+    assert sum(p.numel() for p in decision.parameters()) == (256 * 9 + 1) * classes
+    logits = decision(extractor(batch_of(SMALL)))
     assert logits.shape == (1, classes, *SMALL.shape[:2])
     logits.sum().backward()
-    assert classifier.IMTFE.init_conv.weight.grad.abs().sum() > 0
+    assert extractor.init_conv.weight.grad.abs().sum() > 0
 
 
 def keras_file(path: Path, *, drop: str = "", extra: tuple[str, tuple[int, ...]] | None = None) -> Path:

@@ -129,20 +129,6 @@ class DecisionBlock(nn.Module):
         return logits
 
 
-class ManipulationClassifier(nn.Module):
-    """The extractor under its decision block: per-pixel logits of the manipulation applied (paper, section 4)."""
-
-    def __init__(self, n_classes: int = 385) -> None:
-        super().__init__()
-        self.IMTFE = FeatureExtractor()
-        self.decision = DecisionBlock(n_classes)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, n_classes, H, W) from float32 (B, 3, H, W) in -1..1, RGB."""
-        logits: Tensor = self.decision(self.IMTFE(image))
-        return logits
-
-
 def pad_symmetric(x: Tensor, width: int, borders: Borders) -> Tensor:
     """Mirror ``width`` rows and columns beyond the given borders, the outermost ones first (b a | a b c)."""
     if borders.top or borders.bottom:
