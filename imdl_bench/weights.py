@@ -106,6 +106,7 @@ def settings_of(card: ModelCard, wanted: str | Path, folder: Path) -> dict[str, 
 
     Raises:
         UsageError: the file is damaged.
+        DataError: what it says of its settings is.
     """
     from imdl_bench.checkpoint import read_metadata
 
