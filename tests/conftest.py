@@ -128,3 +128,14 @@ def checkpoint(with_plugin: Path) -> Path:
     files = write_tiny(with_plugin)
     catalog._cards.cache_clear()
     return files
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """The same sums on any machine: torch splits them by its threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -19,13 +18,7 @@ training = importlib.import_module("imdl_bench.models.mantranet.training")
 CLASSES = ("nothing", "blur", "compression", "noise")
 PATCH, SIDE = 16, 32
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
