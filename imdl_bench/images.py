@@ -143,6 +143,12 @@ def resize_nearest(array: NDArray[Pixel], shape: tuple[int, int]) -> NDArray[Pix
     return np.ascontiguousarray(array[rows[:, None], columns[None, :]])
 
 
+def resize_mask(mask: NDArray[np.bool_], shape: tuple[int, int], resampling: PIL.Image.Resampling) -> NDArray[np.bool_]:
+    """A bool mask at ``shape`` (height, width): where Pillow's filter finds at least half of a pixel marked."""
+    grey = PIL.Image.fromarray(mask.astype(np.uint8) * 255).resize(shape[::-1], resampling)
+    return np.asarray(np.asarray(grey) >= 128)
+
+
 def encode_jpeg(rgb: NDArray[np.uint8], quality: int, subsampling: Subsampling) -> bytes:
     """The JPEG stream of uint8 (H, W, 3) RGB at libjpeg ``quality`` 1..100, standard tables, no metadata.
 

@@ -26,7 +26,8 @@ def index(root: Path) -> list[Sample]:
         DataError: the folder was not made by this command, is not finished, or lacks files.
     """
     manifest = _manifest(root)
-    if missing := missing_files(root, files_of(manifest.records)):
+    files = [file for record in manifest.records.values() for file in files_of(record)]
+    if missing := missing_files(root, files):
         raise DataError(f"dmac_pairs: {root}: {summary(missing)}; the same `{COMMAND}` makes them again")
     return [_sample(root, name, str(record["donor"])) for name, record in manifest.records.items()]
 

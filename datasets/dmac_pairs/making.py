@@ -7,15 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from imdl_bench.making import left_out, library_versions, made_from, missing_files, refuse_fewer, refuse_other
-from imdl_bench.synthesis.manifests import (
-    Manifest,
-    Records,
-    read_manifest,
-    read_unfinished,
-    unfinished_list,
-    write_manifest,
-)
+from imdl_bench.making import left_out, library_versions, made_from
+from imdl_bench.synthesis.manifests import Manifest, done_so_far, unfinished_list, write_manifest
 from imdl_bench.synthesis.photographs import Photographs
 
 from .pairing import make_pair
@@ -50,7 +43,7 @@ def make(
     with made_from(photos, out):
         photographs = Photographs(photos, side=SIZE)
         settings = _settings(photographs, seed)
-        done = _done(out, settings, wanted)
+        done = done_so_far(out, THINGS, settings, wanted, files_of, counted="pairs in each set")
         names = every_pair(wanted)
         with unfinished_list(out, settings, done) as finished:
             for place, name in enumerate(names, start=1):
@@ -75,15 +68,3 @@ def _settings(photographs: Photographs, seed: int) -> dict[str, Any]:
         "outlines": photographs.outlines,
         "versions": library_versions(),
     }
-
-
-def _done(out: Path, settings: dict[str, Any], count: int) -> Records:
-    """Pairs that lie whole in ``out`` and belong to these settings."""
-    manifest, unfinished = read_manifest(out, THINGS), read_unfinished(out)
-    known = ([(manifest.settings, manifest.records)] if manifest else []) + ([unfinished] if unfinished else [])
-    refuse_other(out, [found for found, _ in known], settings, THINGS)
-    if manifest:
-        refuse_fewer(out, manifest.count, count, "pairs in each set")
-    records = {name: record for _, some in known for name, record in some.items()}
-    broken = {path.split("_")[0] for path in missing_files(out, files_of(records))}
-    return {name: record for name, record in records.items() if name not in broken}

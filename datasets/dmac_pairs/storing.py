@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from imdl_bench.images import encode_jpeg, encode_png
 from imdl_bench.making import write_atomically
-from imdl_bench.synthesis.manifests import Records
 
 from .pairing import Pair
 
@@ -25,6 +26,6 @@ def store(root: Path, pair: Pair) -> None:
         write_atomically(root / f"{pair.record['id']}{end}", content)
 
 
-def files_of(records: Records) -> list[str]:
-    """Paths of all files of these pairs, relative to the folder."""
-    return [f"{name}{end}" for name in records for end in ENDS]
+def files_of(record: Mapping[str, Any]) -> list[str]:
+    """Paths of a pair's files, relative to the folder."""
+    return [f"{record['id']}{end}" for end in ENDS]

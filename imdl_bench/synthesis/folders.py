@@ -12,15 +12,8 @@ from typing import Any
 from imdl_bench.cache import write_atomically
 from imdl_bench.errors import UsageError
 from imdl_bench.images import encode_png
-from imdl_bench.making import left_out, made_from, missing_files, refuse_fewer, refuse_other
-from imdl_bench.synthesis.manifests import (
-    Manifest,
-    Records,
-    read_manifest,
-    read_unfinished,
-    unfinished_list,
-    write_manifest,
-)
+from imdl_bench.making import left_out, made_from
+from imdl_bench.synthesis.manifests import Manifest, Records, done_so_far, unfinished_list, write_manifest
 from imdl_bench.synthesis.mixes import Part, open_mix
 from imdl_bench.synthesis.streams import Drawn, Stream
 from imdl_bench.types import KINDS
@@ -59,7 +52,8 @@ def write_folder(
         stream = open_mix(name, photos, seed=seed, side=side, part=part)
         _refuse_classes(stream)
         settings = json.loads(json.dumps(stream.about))  # as it is read again
-        done = _done(out, settings, count)
+        there = done_so_far(out, THINGS, settings, count, _files, counted=THINGS)
+        done = {key: record for key, record in there.items() if int(key) < count}
         with unfinished_list(out, settings, done) as finished:
             for number in range(count):
                 if (key := f"{number:07}") not in done:
@@ -78,19 +72,6 @@ def _refuse_classes(stream: Stream) -> None:
             f"{stream.name} holds images that are manipulated as a whole, for classification: there is no truth to "
             "write; take another mix"
         )
-
-
-def _done(out: Path, settings: dict[str, object], count: int) -> Records:
-    """Examples that lie whole in ``out`` and belong to these settings."""
-    manifest, unfinished = read_manifest(out, THINGS), read_unfinished(out)
-    known = ([(manifest.settings, manifest.records)] if manifest else []) + ([unfinished] if unfinished else [])
-    refuse_other(out, [found for found, _ in known], settings, THINGS)
-    if manifest:
-        refuse_fewer(out, manifest.count, count, THINGS)
-    records = {key: record for _, some in known for key, record in some.items() if int(key) < count}
-    files = {file: key for key, record in records.items() for file in _files(record)}
-    broken = {files[file] for file in missing_files(out, list(files))}
-    return {key: record for key, record in records.items() if key not in broken}
 
 
 def _stored(out: Path, key: str, stream: Stream, number: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import PIL.Image
 
-from imdl_bench.images import encode_jpeg, read_image
+from imdl_bench.images import encode_jpeg, read_image, resize_mask
 from imdl_bench.synthesis.photographs import Photographs
 from imdl_bench.synthesis.regions import Mask, Pixels
 
@@ -33,10 +33,9 @@ class Frame:
 
     def framed(self, mask: Mask) -> Mask:
         """bool (side, side): a mask over the whole photograph, cut and resampled as the pixels are."""
-        square = mask[self.top : self.top + self.cut, self.left : self.left + self.cut].astype(np.uint8) * 255
-        size = self.pixels.shape[1], self.pixels.shape[0]
-        grey = PIL.Image.fromarray(square).resize(size, PIL.Image.Resampling.BILINEAR)
-        return np.asarray(np.asarray(grey) >= 128)
+        square = mask[self.top : self.top + self.cut, self.left : self.left + self.cut]
+        height, width = self.pixels.shape[:2]
+        return resize_mask(square, (height, width), PIL.Image.Resampling.BILINEAR)
 
 
 def draw_frame(photographs: Photographs, side: int, rng: np.random.Generator, *, beside: str = "") -> Frame | None:

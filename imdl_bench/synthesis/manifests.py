@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from imdl_bench.cache import write_atomically
 from imdl_bench.errors import DataError
+from imdl_bench.making import missing_files, refuse_fewer, refuse_other
 
 MANIFEST, UNFINISHED = "manifest.json", "unfinished.jsonl"
 
@@ -69,6 +70,37 @@ def read_unfinished(root: Path) -> tuple[dict[str, Any], Records] | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{root / UNFINISHED}: cannot be read: {error}; delete the folder and make it again") from None
+
+
+def done_so_far(
+    root: Path,
+    things: str,
+    settings: Mapping[str, Any],
+    count: int,
+    files_of: Callable[[dict[str, Any]], Sequence[str]],
+    *,
+    counted: str,
+) -> Records:
+    """Records of what lies whole in ``root`` and belongs to these settings, finished or stopped.
+
+    Args:
+        count: how many are wanted now; a finished folder does not shrink.
+        files_of: the files of a record, relative to ``root``.
+        counted: what ``count`` counts, as messages call it.
+
+    Raises:
+        UsageError: ``root`` holds things of other settings, more than ``count`` of them, or something else.
+        DataError: what it says of itself cannot be understood.
+    """
+    manifest, unfinished = read_manifest(root, things), read_unfinished(root)
+    known = ([(manifest.settings, manifest.records)] if manifest else []) + ([unfinished] if unfinished else [])
+    refuse_other(root, [found for found, _ in known], settings, things)
+    if manifest:
+        refuse_fewer(root, manifest.count, count, counted)
+    records = {key: record for _, some in known for key, record in some.items()}
+    owner = {file: key for key, record in records.items() for file in files_of(record)}
+    broken = {owner[file] for file in missing_files(root, list(owner))}
+    return {key: record for key, record in records.items() if key not in broken}
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from imdl_bench.synthesis.blending import blended, moved_layer, turned
 from imdl_bench.synthesis.regions import Mask, Pixels
 
 
@@ -31,9 +31,7 @@ class Change:
 
     def matrix(self, side: int) -> NDArray[np.float64]:
         """float64 (2, 3): from a pixel (x, y) of the donor to its place in the host, both (side, side)."""
-        turn = np.deg2rad(self.rotation or 0)
-        rotated = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-        linear = np.diag([self.deformation or 1.0, 1.0]) @ rotated * (self.scale or 1.0)
+        linear = turned(self.rotation or 0, self.scale or 1.0, mirrored=False, width=self.deformation or 1.0)
         centre = np.full(2, (side - 1) / 2)
         moved = linear @ (np.array(self.shift or (0, 0)) - centre) + centre
         return np.column_stack([linear, moved])
@@ -58,10 +56,5 @@ def pasted(host: Pixels, donor: Pixels, mask: Mask, change: Change) -> tuple[Pix
         host, donor: uint8 (side, side, 3).
         mask: bool (side, side), the region in the donor.
     """
-    side = len(host)
-    matrix = change.matrix(side)
-    above = cv2.warpAffine(donor, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    grey = cv2.warpAffine(mask.astype(np.uint8) * 255, matrix, (side, side), flags=cv2.INTER_LINEAR)
-    region = np.asarray(grey >= 128)
-    lit = np.clip(above.astype(np.int16) + (change.luminance or 0), 0, 255).astype(np.uint8)
-    return np.where(region[..., None], lit, host), region
+    layer = moved_layer(donor, mask, change.matrix(len(host)), luminance=change.luminance or 0)
+    return blended(host, layer), layer.alpha >= 128

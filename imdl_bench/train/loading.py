@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -155,10 +155,15 @@ def augmented(example: Example, augment: str, seed: int, number: int) -> Example
     )  # fmt: skip
 
 
+def stacked(inputs: Sequence[Batch]) -> Batch:
+    """A batch of what learners made of single examples."""
+    return {key: torch.stack([each[key] for each in inputs]) for key in inputs[0]}
+
+
 def _collate(items: list[Item]) -> Loaded:
     skipped = [each for item in items for each in item.skipped]
     failures = [item.failure for item in items if item.failure]
-    inputs = {} if failures else {key: torch.stack([item.inputs[key] for item in items]) for key in items[0].inputs}
+    inputs = {} if failures else stacked([item.inputs for item in items])
     return Loaded(inputs, [item.id for item in items], skipped, failures)
 
 

@@ -24,7 +24,7 @@ from imdl_bench.learner import Batch, Learner
 from imdl_bench.train.checkpoints import LAST, write_checkpoint
 from imdl_bench.train.course import Course, build_model, stage_weights
 from imdl_bench.train.curves import draw_curves
-from imdl_bench.train.loading import Share, live_workers, load_batches, next_readable
+from imdl_bench.train.loading import Share, live_workers, load_batches, next_readable, stacked
 from imdl_bench.train.logs import Logs
 from imdl_bench.train.progress import LOSS, Progress
 from imdl_bench.train.provenance import BEST, LAST_WEIGHTS, write_weights
@@ -149,8 +149,8 @@ class Run:
     def _held_out_batches(self) -> Iterator[Batch]:
         size = min(VALIDATION_BATCH, self._stage.batch)
         for start in range(0, len(self._held_out), size):
-            part = [self._learner_class.inputs(each, self._options) for each in self._held_out[start : start + size]]
-            yield {key: torch.stack([inputs[key] for inputs in part]) for key in part[0]}
+            part = self._held_out[start : start + size]
+            yield stacked([self._learner_class.inputs(each, self._options) for each in part])
 
     def _held_out_examples(self, *, fresh: bool) -> list[Example]:
         """Made once and kept, since every validation sees the same ones."""

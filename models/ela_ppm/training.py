@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imdl_bench.examples import Example
+from imdl_bench.images import resize_mask
 from imdl_bench.learner import TOTAL, Batch, Learner
 
 from .loss import tampering_loss
 from .model import network_input
-
-HALF = 127
 
 
 class ElaPpmLearner(Learner):
@@ -34,5 +33,4 @@ class ElaPpmLearner(Learner):
 
 def _squeezed(truth: NDArray[np.bool_], side: int) -> Tensor:
     """Bool (side, side): more than half forged, as the photograph is squeezed."""
-    picture = PIL.Image.fromarray(truth.astype(np.uint8) * 255)
-    return torch.from_numpy(np.asarray(picture.resize((side, side), PIL.Image.Resampling.BICUBIC)) > HALF)
+    return torch.from_numpy(resize_mask(truth, (side, side), PIL.Image.Resampling.BICUBIC))

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imdl_bench.examples import Example
+from imdl_bench.images import resize_mask
 from imdl_bench.learner import TOTAL, Batch, Learner
 
 from .layers import AuxiliaryHeads, DeepLab, PivotNetwork
 from .loss import MU, TEMPERATURE, contrastive_loss, patch_labels, pivot_consistent_loss
 from .model import network_input
-
-HALF = 127
 
 
 class NCLLearner(Learner):
@@ -67,5 +66,4 @@ class NCLLearner(Learner):
 
 def _stretched(truth: NDArray[np.bool_], side: int) -> Tensor:
     """Bool (side, side): more than half forged, as the photograph is stretched."""
-    picture = PIL.Image.fromarray(truth.astype(np.uint8) * 255)
-    return torch.from_numpy(np.asarray(picture.resize((side, side), PIL.Image.Resampling.BILINEAR)) > HALF)
+    return torch.from_numpy(resize_mask(truth, (side, side), PIL.Image.Resampling.BILINEAR))

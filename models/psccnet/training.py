@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from imdl_bench.errors import UsageError, nearest
 from imdl_bench.examples import Example
+from imdl_bench.images import resize_mask
 from imdl_bench.learner import TOTAL, Batch, Learner
 
 from .heads import SIZES
 from .loss import FORMS, training_loss, truth_at_scales
 from .model import Network, network_input
-
-HALF = 127
 
 
 class PSCCNetLearner(Learner):
@@ -79,5 +78,4 @@ class PSCCNetLearner(Learner):
 
 def _at_full_size(truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Bool (256, 256): bicubic as in the authors' code, more than half forged; as it is where it has that size."""
-    picture = PIL.Image.fromarray(truth.astype(np.uint8) * 255)
-    return np.asarray(picture.resize(SIZES[:1] * 2, PIL.Image.Resampling.BICUBIC)) > HALF
+    return resize_mask(truth, (SIZES[0], SIZES[0]), PIL.Image.Resampling.BICUBIC)
