@@ -291,6 +291,28 @@ def test_pools_add_in_any_order_and_survive_storage(kind: str) -> None:
     assert MAX_EXACT_VALUES > 60_000
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_merged_pools_hold_the_bytes_of_one_pool(data: st.DataObject) -> None:
+    kinds = st.sampled_from([("quantised", (20, 30)), ("confident", (20, 30)), ("one", (3, 2)), ("smooth", (400, 500))])
+    images = data.draw(st.lists(kinds, min_size=1, max_size=6))
+    limit = data.draw(st.sampled_from([1, 250, 800, MAX_EXACT_VALUES]))
+    home = data.draw(st.lists(st.integers(0, 2), min_size=len(images), max_size=len(images)))
+    one, parts = ScorePool(), [ScorePool() for _ in range(3)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("imdl_bench.metrics.histogram.MAX_EXACT_VALUES", limit)
+        for (kind, shape), place in zip(images, home, strict=True):
+            scores = sort_scores(_scores(kind, shape), _truth(shape))
+            for pool in (one, parts[place]):
+                pool.add(scores, bin_scores(scores))
+        first, *others = data.draw(st.permutations(parts))
+        before = [pool.to_bytes() for pool in others]
+        for pool in others:
+            first.merge(pool)
+    assert first.to_bytes() == one.to_bytes()
+    assert [pool.to_bytes() for pool in others] == before
+
+
 def test_large_images_keep_their_whole_forgery() -> None:
     truth = np.zeros((3000, 2000), bool)
     truth[-10:, -10:] = True

@@ -287,7 +287,18 @@ class ScorePool:
         """Add one image, given sorted and as its :func:`bin_scores`."""
         self.histogram += histogram
         if self.bits is not None:
-            self._add_values(self.bits, scores)
+            keys, repeats = _runs(scores.keys)
+            sides = np.zeros((2, len(keys)), np.int64)
+            sides[(keys & np.uint32(1)).astype(np.intp), np.arange(len(keys))] = repeats
+            self._add_values(self.bits, keys >> np.uint32(1), sides)
+
+    def merge(self, other: ScorePool) -> None:
+        """Add all images of another pool: the same bytes as if they had been added one by one."""
+        self.histogram += other.histogram
+        if self.bits is not None and other.bits is not None:
+            self._add_values(self.bits, other.bits, other.counts)
+        else:
+            self._drop_values()
 
     def curve(self) -> Curve:
         """All distinct scores; or all bins that occur, equal scores at their place among the different ones."""
@@ -318,17 +329,20 @@ class ScorePool:
         counts, histogram = rest[: 2 * values].reshape(2, values), rest[2 * values :].reshape(5, BINS)
         return cls(histogram, bits if exact else None, counts)
 
-    def _add_values(self, known: NDArray[np.uint32], scores: SortedScores) -> None:
-        keys, repeats = _runs(scores.keys)
-        bits = keys >> np.uint32(1)
+    def _add_values(self, known: NDArray[np.uint32], bits: NDArray[np.uint32], counts: Counts) -> None:
+        """Add scores with their forged and pristine counts (2, n); one may stand in several places of ``bits``."""
         together, place = np.unique(np.concatenate([known, bits]), return_inverse=True)
         if len(together) > MAX_EXACT_VALUES:
-            self.bits, self.counts = None, np.zeros((2, 0), np.int64)
+            self._drop_values()
             return
         summed = np.zeros((2, len(together)), np.int64)
         summed[:, place[: len(known)]] = self.counts
-        np.add.at(summed, ((keys & np.uint32(1)).astype(np.intp), place[len(known) :]), repeats)
+        for row, added in zip(summed, counts, strict=True):
+            np.add.at(row, place[len(known) :], added)
         self.bits, self.counts = together, summed
+
+    def _drop_values(self) -> None:
+        self.bits, self.counts = None, np.zeros((2, 0), np.int64)
 
 
 def _runs(keys: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Counts]:
