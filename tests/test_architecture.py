@@ -21,6 +21,7 @@ LAYERS = [
     {"published", "splits", "dataset", "records", "predictions"},
     {"check", "contamination", "near_duplicates", "runs"},
     {"planning"},
+    {"engine"},
     {"runner"},
     {"leaderboard", "predict", "comparison", "comparison_tables"},
     {"tables"},
