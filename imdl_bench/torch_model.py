@@ -30,7 +30,9 @@ class _Network(ABC):
     """Builds a network, loads its weights, and runs batches of it. See :class:`TorchModel`."""
 
     least_side: ClassVar[int] = 16
-    batch_pixels: int = 1 << 20
+    # On a CPU a batch takes as long as its images one by one, and more memory; and alone an answer depends on the
+    # image and nothing else, down to its last bit.
+    batch_pixels: int = 1
     tile: int | None = None
 
     def __init__(
@@ -57,6 +59,11 @@ class _Network(ABC):
                 self.settle()
         self._load(weights)
         self.network.eval().requires_grad_(False).to(self.device)
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may call ``predict`` at once, one image each: on the CPU."""
+        return self.device.type == "cpu"
 
     @abstractmethod
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
@@ -154,17 +161,19 @@ class _Network(ABC):
     ) -> list[Prediction]:
         """One batch; out of memory it is halved, then cut in smaller tiles where the network can, then given up."""
         images = list(zip(*(rows[place] for place in places), strict=True))
+        pixels, tile = self.batch_pixels, self.tile
         found = self._attempt(list(zip(*(prepared[place] for place in places), strict=True)), images)
         if found is not None:
             return found
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        # Another thread may have made them smaller meanwhile: what counts is with which ones this attempt began.
         if len(places) > 1:
             half = len(places) // 2
-            self.batch_pixels = max(1, self.batch_pixels // 2)
+            self.batch_pixels = min(self.batch_pixels, max(1, pixels // 2))
             return self._run(places[:half], prepared, rows) + self._run(places[half:], prepared, rows)
-        if self.tile is not None and self.tile > SMALLEST_TILE:
-            self.tile = max(SMALLEST_TILE, self.tile // 2)
+        if tile is not None and self.tile is not None and tile > SMALLEST_TILE:
+            self.tile = min(self.tile, max(SMALLEST_TILE, tile // 2))
             return self._run(places, prepared, rows)
         height, width = images[0][0].shape[:2]
         advice = "--device cpu, or --precision bfloat16" if self.device.type != "cpu" else "a machine with more memory"
@@ -209,8 +218,12 @@ class TorchModel(_Network):
 
     Attributes:
         network: the module, in eval mode, on ``device``.
+        concurrent: true on the CPU: several threads may call ``predict`` at once, one image each, so :meth:`prepare`,
+            :meth:`forward` and :meth:`finish` may leave nothing behind in the model or its network. A model that does
+            must set it to ``False``.
         least_side: images with a smaller side are refused with an ImageError.
-        batch_pixels: pixels of network input per forward pass; larger batches are cut. Halved when memory runs out.
+        batch_pixels: pixels of network input per forward pass; larger batches are cut. 1 on the CPU, where images pass
+            one by one. Halved when memory runs out.
         tile: side of the tiles that :meth:`forward` cuts large inputs into, in pixels; ``None`` where it does not.
             Halved when a single image runs out of memory. Must move no number.
     """

@@ -74,13 +74,18 @@ class Prediction:
 
 @runtime_checkable
 class Model(Protocol):
-    """Anything that turns images into predictions, one per image and in order, whatever the batch is made of."""
+    """Anything that turns images into predictions, one per image and in order, whatever the batch is made of.
+
+    A model may have an attribute ``concurrent``. Where it is true, ``predict`` may be called from several threads at
+    once, one image each, and answers as if it had been called from one; where it is false or missing, one thread calls
+    ``predict``, with as many images as it likes.
+    """
 
     def predict(self, images: Sequence[Image]) -> list[Prediction]: ...
 
 
 @runtime_checkable
 class PairModel(Protocol):
-    """A model that compares two images (``input: pair`` in its card)."""
+    """A model that compares two images (``input: pair`` in its card); ``concurrent`` as for :class:`Model`."""
 
     def predict(self, probes: Sequence[Image], donors: Sequence[Image]) -> list[Prediction]: ...

@@ -56,10 +56,35 @@ def test_batches_hold_at_most_so_many_pixels(tiny: Any, photo: np.ndarray, monke
 def test_out_of_memory_halves_the_batch(tiny: Any, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     images = [Image(photo[:64, i : i + 64]) for i in range(8)]
     expected = tiny.predict(images)
+    tiny.batch_pixels = 1 << 20
     attempts = refuse_pixels(tiny, 2 * 64 * 64, monkeypatch)
     for a, b in zip(tiny.predict(images), expected, strict=True):
         np.testing.assert_allclose(a.mask, b.mask, atol=1e-6)
     assert [count for count, _ in attempts][:3] == [8, 4, 2]
+
+
+def test_on_a_cpu_images_pass_one_by_one(tiny: Any, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = refuse_pixels(tiny, 1 << 30, monkeypatch)
+    tiny.predict([Image(photo[:64, i : i + 64]) for i in range(3)])
+    assert [count for count, _ in attempts] == [1, 1, 1]
+    assert tiny.concurrent
+
+
+def test_a_tile_that_another_thread_made_smaller_is_tried(
+    tiny: Any, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts, whole = [], tiny.forward
+
+    def forward(batch: torch.Tensor) -> torch.Tensor:
+        attempts.append(tiny.tile)
+        if len(attempts) == 1:
+            tiny.tile = 256
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(batch)
+
+    monkeypatch.setattr(tiny, "forward", forward)
+    assert tiny.predict([Image(photo)])[0].mask is not None
+    assert attempts == [1024, 256] and tiny.tile == 256
 
 
 def test_out_of_memory_then_cuts_smaller_tiles(tiny: Any, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

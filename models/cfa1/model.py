@@ -34,6 +34,8 @@ class CFA1:
     zero where the mixture collapses (flat or half-saturated images).
     """
 
+    concurrent = True
+
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         return [Prediction(mask=_mask(as_image(image))) for image in images]
 

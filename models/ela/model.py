@@ -23,6 +23,8 @@ BAND = 256
 class ELA:
     """ELA as a model: ``mask = ela_map / 3825``, the same fixed scale for every image."""
 
+    concurrent = True
+
     def predict(self, images: Sequence[Image]) -> list[Prediction]:
         return [Prediction(mask=_scaled_sums(as_image(image), 1 / LARGEST_SUM, np.float32)) for image in images]
 

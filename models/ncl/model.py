@@ -24,9 +24,6 @@ DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 class NCL(TorchModel):
     """NCL as a model: ``mask`` is the softmax of the forged class. There is no score of the whole image."""
 
-    # On a CPU one at a time: several take more time per image, and more memory. A GPU takes more (see TorchModel).
-    batch_pixels = 1
-
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
         return DeepLab(backbone=settings["backbone"], tap=settings["tap"])
 
