@@ -5,9 +5,12 @@ Pure bookkeeping: no clock, no processes. The cluster engine and ``benchmarks/si
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 FIRST_IMAGES = 2  # of a shard whose cost nobody has measured
 LEAST_SECONDS, MOST_SECONDS = 2.0, 120.0  # of a shard; a worker that is lost costs no more than that
@@ -55,12 +58,14 @@ class Schedule:
     def __init__(self, cells: Sequence[CellWork], workers: int) -> None:
         self._cells = cells
         self._workers = max(1, workers)
-        self._next = [0] * len(cells)  # first image of each cell that nobody has had yet
-        self._seconds = [0.0] * len(cells)
-        self._measured = [0] * len(cells)  # images
+        self._left = np.array([cell.images for cell in cells], np.int64)  # images that nobody has had yet
+        self._seconds = np.zeros(len(cells))
+        self._measured = np.zeros(len(cells), np.int64)  # images
         self._again: deque[Shard] = deque()
-        self._at_work: Counter[int] = Counter()
+        self._at_work = np.zeros(len(cells), np.int64)
         self._loaded: dict[Hashable, Hashable] = {}
+        self._of_kind = _places([cell.kind for cell in cells])
+        self._of_model = _places([cell.model for cell in cells])
 
     def next(self, worker: Hashable, kind: str) -> Shard | None:
         """The next shard for a worker, or None while there is nothing for its kind."""
@@ -96,12 +101,12 @@ class Schedule:
     @property
     def finished(self) -> bool:
         """Whether every image was scored or given up."""
-        return not self._again and not any(self._at_work.values()) and not any(self._left(cell) for cell in self._all())
+        return not self._again and not self._at_work.any() and not self._left.any()
 
     def waiting(self, kind: str) -> bool:
         """Whether some work waits for workers of a kind."""
-        return any(self._cells[shard.cell].kind == kind for shard in self._again) or any(
-            self._cells[cell].kind == kind and self._left(cell) for cell in self._all()
+        return any(self._cells[shard.cell].kind == kind for shard in self._again) or bool(
+            (self._of_kind.get(kind, False) & (self._left > 0)).any()
         )
 
     def _lost_one(self, kind: str) -> Shard | None:
@@ -112,40 +117,35 @@ class Schedule:
         return None
 
     def _new_one(self, worker: Hashable, kind: str) -> Shard | None:
-        usual = self._usual_cost()
-        lengths = {
-            cell: self._left(cell) * self._cost(cell, usual) / (1 + self._at_work[cell])
-            for cell in self._all()
-            if self._left(cell) and self._cells[cell].kind == kind
-        }
-        if not lengths:
+        if kind not in self._of_kind:
             return None
-        longest = max(lengths, key=lambda cell: lengths[cell])
-        here = [cell for cell in lengths if self._cells[cell].model == self._loaded.get(worker)]
-        if here:
-            stay = max(here, key=lambda cell: lengths[cell])
-            longest = stay if lengths[longest] < SWITCHING * lengths[stay] else longest
-        start = self._next[longest]
-        self._next[longest] = min(self._cells[longest].images, start + self._size(longest, usual))
-        return Shard(longest, start, self._next[longest])
+        costs = self._costs()
+        seconds = np.where(self._of_kind[kind], self._left * costs, 0.0)
+        lengths = np.where(self._of_kind[kind] & (self._left > 0), seconds / (1 + self._at_work), -1.0)
+        longest = int(lengths.argmax())
+        if lengths[longest] < 0:
+            return None
+        loaded = self._loaded.get(worker)
+        if loaded in self._of_model:
+            here = np.where(self._of_model[loaded], lengths, -1.0)
+            longest = int(here.argmax()) if lengths[longest] < SWITCHING * here.max() else longest
+        start = self._cells[longest].images - int(self._left[longest])
+        size = min(int(self._left[longest]), self._size(longest, float(costs[longest]), float(seconds.sum())))
+        self._left[longest] -= size
+        return Shard(longest, start, start + size)
 
-    def _size(self, cell: int, usual: float) -> int:
+    def _size(self, cell: int, cost: float, remaining: float) -> int:
         if not self._measured[cell]:
             return FIRST_IMAGES
-        kind = self._cells[cell].kind
-        remaining = sum(self._left(c) * self._cost(c, usual) for c in self._all() if self._cells[c].kind == kind)
         seconds = min(max(remaining / (ROUNDS * self._workers), LEAST_SECONDS), MOST_SECONDS)
-        return max(1, int(seconds / max(self._cost(cell, usual), 1e-9)))
+        return max(1, int(seconds / max(cost, 1e-9)))
 
-    def _cost(self, cell: int, usual: float) -> float:
-        """Seconds per image; of a cell not measured yet, the usual."""
-        return self._seconds[cell] / self._measured[cell] if self._measured[cell] else usual
+    def _costs(self) -> NDArray[np.float64]:
+        """Seconds per image of each cell; where not measured yet, the usual."""
+        usual = self._seconds.sum() / self._measured.sum() if self._measured.any() else 1.0
+        return np.where(self._measured > 0, self._seconds / np.maximum(self._measured, 1), usual)
 
-    def _usual_cost(self) -> float:
-        return sum(self._seconds) / sum(self._measured) if any(self._measured) else 1.0
 
-    def _left(self, cell: int) -> int:
-        return self._cells[cell].images - self._next[cell]
-
-    def _all(self) -> range:
-        return range(len(self._cells))
+def _places(names: Sequence[Hashable]) -> dict[Hashable, NDArray[np.bool_]]:
+    """Where each name stands."""
+    return {name: np.array([other == name for other in names], bool) for name in dict.fromkeys(names)}
