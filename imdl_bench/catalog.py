@@ -105,6 +105,7 @@ def load_model(
     precision: str = "float32",
     settings: Mapping[str, Any] | None = None,
     accept_licence: bool = False,
+    compile: bool = False,
 ) -> Model | PairModel:
     """Build a model, ready to ``predict``.
 
@@ -119,10 +120,12 @@ def load_model(
         settings: choices that the card offers, such as ``{"backbone": "resnet50"}``; otherwise those that a
             ``.safetensors`` file was written for, and the card's defaults.
         accept_licence: you have read the licence of the weights, which restricts their use, and may use them.
+        compile: let ``torch.compile`` make the network faster; its first calls then take minutes.
 
     Raises:
         UsageError: unknown name, setting or weights, weights for a model that has none, weights that do not fit (every
-            missing and extra key and wrong shape is listed), or a model that cannot be built.
+            missing and extra key and wrong shape is listed), a model that cannot be built, or ``compile``
+            for a model that is no TorchModel or on a machine where it does not work.
         DataError: a file of weights is not what the card says.
         CardError: the card's ``entry`` cannot be imported.
     """
@@ -148,7 +151,15 @@ def load_model(
         raise UsageError(f"{name}: cannot be built: {type(error).__name__}: {error}") from error
     if not callable(getattr(model, "predict", None)):
         raise CardError(f"{card_path('models', name)}: entry {card.entry!r} has no method predict")
+    if compile:
+        _compile(name, model)
     return model
+
+
+def _compile(name: str, model: Any) -> None:
+    if not callable(getattr(model, "compile", None)):
+        raise UsageError(f"{name} cannot be compiled, it is no TorchModel; leave --compile out")
+    model.compile()
 
 
 def read_spec(text: str) -> tuple[ModelSpec, ModelCard]:

@@ -23,6 +23,7 @@ from imdl_bench.types import Model, PairModel, Sample
 from imdl_bench.weights import Weights
 
 Progress = Callable[[int], object]
+IMAGES_ON_CPU, IMAGES_ON_GPU = 8, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +72,32 @@ class Plan:
 class Options:
     """How a run is done.
 
-    ``seed`` (of the bootstrap and of random weights), ``limit`` and ``split_files`` move numbers; ``precision`` and the
-    kind of ``device`` move them by a hair.
+    ``seed`` (of the bootstrap and of random weights), ``limit`` and ``split_files`` move numbers; ``precision``,
+    ``compile`` and the kind of ``device`` move them by a hair.
     """
 
     out: Path = Path("results")
     limit: int | None = None
     device: str = "cpu"
     precision: str = "float32"
+    compile: bool = False
     accept_licence: bool = False
-    batch_size: int = 8
+    batch_size: int | None = None
     workers: int = field(default_factory=records.default_workers)
     seed: int = 0
     split_files: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images of equal shape a model is given; a network on a GPU cuts them into what fits there."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return IMAGES_ON_GPU if self.device.startswith("cuda") else IMAGES_ON_CPU
+
+    @property
+    def arithmetic(self) -> str:
+        """How networks compute, as far as it moves numbers."""
+        return f"{self.precision}+compiled" if self.compile else self.precision
 
 
 def plan_run(
@@ -103,7 +117,7 @@ def plan_run(
     distortions = tuple(parse_distortions(protocol.distort))
     if not models and not protocol.models:
         raise UsageError(f"{protocol.name} names no models of its own; give --model NAME")
-    if options.batch_size < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
+    if options.images_at_once < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
         raise UsageError("batch size, workers and limit are whole numbers from 1 up")
     if not 0 <= options.seed < 1 << 63:
         raise UsageError(f"seed {options.seed} is not a whole number from 0 up, of at most 63 bits")
@@ -174,6 +188,7 @@ def _with_models(plans: Sequence[Plan], options: Options) -> list[Plan]:
         spec: catalog.load_model(
             spec.name, cell.weights,
             device=options.device, precision=options.precision, settings=dict(spec.settings),
+            compile=options.compile and cell.weights is not None,
         )
         for spec, cell in waiting.items()
     }  # fmt: skip
@@ -326,7 +341,7 @@ def _plan_cell(
         model_code=contender.code,
         weights=weights.label if weights else "",
         weights_content=weights.identity if weights else "",
-        precision=options.precision if weights else "",
+        precision=options.arithmetic if weights else "",
         device=options.device.partition(":")[0] if weights else "",
         dataset=line.dataset,
         split=line.split,

@@ -28,6 +28,7 @@ def predict_files(
     donors: Sequence[Path] = (),
     device: str = "cpu",
     precision: str = "float32",
+    compile: bool = False,
     seed: int = 0,
     accept_licence: bool = False,
 ) -> Iterator[tuple[Path, Path | str]]:
@@ -51,9 +52,9 @@ def predict_files(
     settings: dict[str, object] = {"model": spec.model, **records.pixel_libraries()}
     if weights is not None:
         settings |= {"weights": weights.label, "weights_content": weights.identity, "trained_on": weights.trained_on}
-        settings |= {"untrained": weights.untrained, "device": device, "precision": precision}
+        settings |= {"untrained": weights.untrained, "device": device, "precision": precision, "compiled": compile}
     predict = catalog.load_model(
-        spec.name, weights, device=device, precision=precision, settings=dict(spec.settings)
+        spec.name, weights, device=device, precision=precision, settings=dict(spec.settings), compile=compile
     ).predict
     _refuse_overwriting(out, images, donors)
     out.mkdir(parents=True, exist_ok=True)

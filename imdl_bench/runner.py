@@ -112,7 +112,7 @@ def _start(cell: Cell, protocol: Protocol, options: Options, progress: Progress,
     assert cell.model is not None
     if isinstance(cell.model, Recorded):
         return Job(cell, partial(_look_up, cell.model), ShapeBatches(1), writer)
-    return Job(cell, partial(_ask, cell.model.predict, cell.outputs), ShapeBatches(options.batch_size), writer)
+    return Job(cell, partial(_ask, cell.model.predict, cell.outputs), ShapeBatches(options.images_at_once), writer)
 
 
 def _take(job: Job, decoded: Decoded, pool: ThreadPoolExecutor) -> None:

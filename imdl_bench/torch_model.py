@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -71,6 +71,20 @@ class _Network(ABC):
 
     def settle(self) -> None:  # noqa: B027  (most networks need nothing)
         """What fresh weights need before they are of any use in eval mode; called with random weights only, seeded."""
+
+    def compiled_parts(self) -> Iterable[nn.Module]:
+        """What :meth:`compile` compiles, each by itself: by default the network, or the parts of a mere container."""
+        return [self.network] if type(self.network).forward is not nn.Module.forward else self.network.children()
+
+    def compile(self) -> None:
+        """Let ``torch.compile`` fuse the network's operations; the first calls of each shape then take far longer.
+
+        Raises:
+            UsageError: nothing can be compiled on this machine.
+        """
+        refuse_without_compiler(self.device)
+        for part in self.compiled_parts():
+            part.compile(dynamic=False)
 
     @abstractmethod
     def prepare(self, image: Image) -> Tensor:
@@ -294,6 +308,19 @@ def state_shapes(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on the CPU."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def refuse_without_compiler(device: torch.device) -> None:
+    """Compile and run one addition. Raises UsageError where that fails: what to install, or to do without."""
+    compiled = torch.compile(lambda x: x + 1)
+    try:
+        compiled(torch.zeros(8, device=device))
+    except Exception as error:  # one of many, by what is missing
+        needed = "a C++ compiler (Debian: g++)" if device.type == "cpu" else "Triton (pip install triton) and gcc"
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"torch.compile does not work here for {device.type}: {reason}. It needs {needed}; or leave --compile out"
+        ) from error
 
 
 def _device(name: str) -> torch.device:

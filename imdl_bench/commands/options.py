@@ -24,6 +24,8 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="cpu", help="where networks run: cpu, cuda, cuda:1")
     command.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32",
                          help="arithmetic of networks")  # fmt: skip
+    command.add_argument("--compile", action="store_true",
+                         help="let torch.compile make networks faster: minutes first (docs/speed.md)")  # fmt: skip
     command.add_argument("--accept-licence", action="store_true",
                          help="you have read the licence of the weights and may use them")  # fmt: skip
 

@@ -37,7 +37,7 @@ def _predict(options: argparse.Namespace) -> int:
     failures, written = 0, None
     for path, outcome in predict_files(
         model, options.images, options.out, donors=options.donors, device=options.device, precision=options.precision,
-        seed=options.seed, accept_licence=options.accept_licence,
+        compile=options.compile, seed=options.seed, accept_licence=options.accept_licence,
     ):  # fmt: skip
         failures += isinstance(outcome, str)
         print(f"{path}: {outcome}" if isinstance(outcome, str) else f"{path} -> {outcome}")

@@ -51,7 +51,8 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", metavar="DIR", type=Path, default=Path("results"))
     command.add_argument("--limit", metavar="N", type=positive, help="at most N samples per split, evenly spaced")
     add_model_options(command)
-    command.add_argument("--batch-size", metavar="N", type=positive, default=8)
+    command.add_argument("--batch-size", metavar="N", type=positive,
+                         help="images of equal shape at once (8 on the CPU; on a GPU, what fits)")  # fmt: skip
     command.add_argument("--workers", metavar="N", type=positive, help="threads that decode and score")
     command.add_argument("--seed", metavar="N", type=seed, default=0, help="of the bootstrap and of random weights")
     command.add_argument("--timing", action="store_true", help="fill the seconds in the CSV files (they then differ from run to run)")  # fmt: skip  # noqa: E501
@@ -85,7 +86,7 @@ def run_protocol(protocol: Protocol, options: argparse.Namespace) -> RunResult:
     return run(
         protocol, options.model, data_folders(options.data),
         out=options.out, limit=options.limit, device=options.device, precision=options.precision,
-        accept_licence=options.accept_licence, batch_size=options.batch_size,
+        compile=options.compile, accept_licence=options.accept_licence, batch_size=options.batch_size,
         workers=options.workers, seed=options.seed, split_files=named_paths(options.split_file, "--split-file"),
         timing=options.timing, progress=not options.quiet,
     )  # fmt: skip

@@ -58,8 +58,11 @@ def command(run: Run) -> str:
     parts += ["--seed", str(key.seed)]
     if key.device not in ("", "cpu"):
         parts += ["--device", key.device]
-    if key.precision not in ("", "float32"):
-        parts += ["--precision", key.precision]
+    precision, _, compiled = key.precision.partition("+")
+    if precision not in ("", "float32"):
+        parts += ["--precision", precision]
+    if compiled:
+        parts.append("--compile")
     return shlex.join(parts)
 
 
