@@ -17,8 +17,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 benchmarks: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/bench_metrics.py
-	$(BIN)/python benchmarks/bench_runner.py
+	$(BIN)/python benchmarks/run.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

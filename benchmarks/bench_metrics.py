@@ -1,97 +1,112 @@
-"""Pixel metrics in megapixels per CPU-second, beside scikit-learn's roc_auc_score on the same arrays in the same run.
+"""Pixel metrics beside scikit-learn and torchmetrics on the same arrays.
 
-    python benchmarks/bench_metrics.py [--side 1024] [--rounds 5]
+    python benchmarks/bench_metrics.py [options of run.py]
 
-"all per image" is every per-image pixel metric of METRICS at 0.5, best and eer; "and pooled" adds the same, pooled.
+"every metric" is every per-image pixel metric of METRICS, at 0.5, best and eer; "and pooled" adds those of a set.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
+from inputs import every_metric, score_maps, truth
+from measurement import LeftOut, Measurement, Row, Settings, measured
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score, roc_curve
+from timing import Rounds, alternate
 
-from imdl_bench.metrics import METRICS, Metric, parse_metric
+from imdl_bench.metrics import Metric, parse_metric
 from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.metrics.pixel import score_pixels
 
+GROUP = "metrics"
+SIZES = ((512, 512), (1920, 1080))
+FIVE = [parse_metric(f"pixel_{name}/per-image") for name in ("auc", "ap", "f1@0.5", "f1@best", "eer")]
+TWO = FIVE[:2]
+TORCHMETRICS = "torchmetrics' AUROC and AP"
 
-def main() -> None:
-    """Print one line per kind of score map."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+Mask = NDArray[np.float32]
+Truth = NDArray[np.bool_]
+
+
+def measure(settings: Settings) -> Iterator[Row]:
+    """Four rows for each size and kind of score map."""
+    with_torchmetrics = importlib.util.find_spec("torchmetrics") is not None
+    if with_torchmetrics:
+        importlib.import_module("torchmetrics.functional")  # takes seconds, which are nobody's round
+    else:
+        yield LeftOut(GROUP, TORCHMETRICS, "torchmetrics is not installed")
+    for width, height in ((256, 256),) if settings.quick else SIZES:
+        for kind, mask in score_maps(width, height).items():
+            jobs = _jobs(mask, truth(width, height), with_torchmetrics=with_torchmetrics)
+            found = alternate(jobs, settings.rounds, settings.budget)
+            known = {name: rounds for name, rounds in found.items() if isinstance(rounds, Rounds)}
+            yield from _rows(f"{kind} {width}x{height}", known, mask, truth(width, height))
+
+
+def _jobs(mask: Mask, forged: Truth, *, with_torchmetrics: bool) -> dict[str, Callable[[], object]]:
     per_image = every_metric("per-image")
-    pooled = per_image + every_metric("pooled")
-    print(f"{len(per_image)} per-image metrics, {len(pooled) - len(per_image)} pooled; {options.side}x{options.side}")
-    print("MP per CPU-second   all per image   and pooled   roc_auc_score   ratio   |AUC difference|")
-    for name, (mask, truth) in score_maps(options.side).items():
-        flat = truth.ravel(), mask.ravel()
-        jobs: list[Callable[[], object]] = [
-            partial(score_pixels, mask, truth, per_image),
-            partial(add_to_pool, mask, truth, pooled),
-            partial(roc_auc_score, *flat),
-        ]
-        own, both, reference = (mask.size / 1e6 / seconds for seconds in alternate(jobs, options.rounds))
-        difference = abs(score_pixels(mask, truth, per_image).values[0] - roc_auc_score(*flat))
-        print(f"{name:<20}{own:>13.0f}{both:>13.0f}{reference:>16.1f}{own / reference:>8.1f}{difference:>12.1e}")
+    jobs: dict[str, Callable[[], object]] = {
+        "every metric": partial(score_pixels, mask, forged, per_image),
+        "every metric, and pooled": partial(_score_into, ScorePool(), mask, forged, [*per_image, *every_metric("pooled")]),  # noqa: E501
+        "five": partial(score_pixels, mask, forged, FIVE),
+        "two": partial(score_pixels, mask, forged, TWO),
+        "roc_auc_score": partial(roc_auc_score, forged.ravel(), mask.ravel()),
+        "sklearn five": partial(sklearn_five, mask, forged),
+    }  # fmt: skip
+    if with_torchmetrics:
+        jobs["torchmetrics two"] = partial(torchmetrics_two, mask, forged)
+    return jobs
 
 
-def every_metric(average: str) -> list[Metric]:
-    """Every pixel statistic, at 0.5, best and eer where it needs a threshold."""
-    names = []
-    for stat, row in METRICS.items():
-        if "pixel" in row.levels:
-            names += [stat] if row.of_curve else [f"{stat}@{at}" for at in ("0.5", "best", "eer")]
-    return [parse_metric(f"pixel_{name}/{average}") for name in names]
+def _rows(kind: str, found: dict[str, Rounds], mask: Mask, forged: Truth) -> Iterator[Measurement]:
+    alone = found["roc_auc_score"]
+    for name in ("every metric", "every metric, and pooled"):
+        yield measured(GROUP, f"{name}, {kind}", found[name], alone, against="scikit-learn's AUC alone")
+    five = score_pixels(mask, forged, FIVE).values
+    apart = f"differ by {_difference(five, sklearn_five(mask, forged)):.1e}"
+    yield measured(GROUP, f"AUC, AP, F1@0.5, F1@best, EER, {kind}", found["five"], found["sklearn five"], against="scikit-learn", note=apart)  # fmt: skip  # noqa: E501
+    if "torchmetrics two" in found:
+        apart = f"differ by {_difference(five[:2], torchmetrics_two(mask, forged)):.1e}"
+        yield measured(GROUP, f"AUC, AP, {kind}", found["two"], found["torchmetrics two"], against="torchmetrics", note=apart)  # fmt: skip  # noqa: E501
 
 
-def score_maps(side: int) -> dict[str, tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Score maps like those of real detectors, with a forged rectangle of a tenth of the image."""
-    rng = np.random.default_rng(0)
-    shape = (side, side)
-    truth = np.zeros(shape, bool)
-    truth[side // 5 : side // 2, side // 3 : 2 * side // 3] = True
-    noise = rng.random(shape)
-    maps = {
-        "smooth": 0.6 * noise + 0.3 * truth,
-        "confident": 1 / (1 + np.exp(-(rng.normal(-14, 2, shape) + 13 * truth * (noise < 0.8)))),
-        "two-ended": np.where(noise < 0.5, 1e-7 * rng.random(shape), 1 - 1e-3 * rng.random(shape)),
-        "quantised 8 bit": np.round((0.7 * noise + 0.2 * truth) * 255) / 255,
-        "90 % zeros": np.where(rng.random(shape) < 0.9, 0.0, noise),
-        "constant": np.full(shape, 0.3),
-    }
-    return {name: (np.clip(made, 0, 1).astype(np.float32), truth) for name, made in maps.items()}
+def sklearn_five(mask: Mask, forged: Truth) -> tuple[float, ...]:
+    """AUC, AP, F1 at 0.5, best F1 and EER as one writes them with scikit-learn."""
+    labels, scores = forged.ravel(), mask.ravel()
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    best = np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))
+    false, true, _ = roc_curve(labels, scores)
+    eer = np.interp(0, false - (1 - true), false)  # where false positives and misses cross
+    f1 = f1_score(labels, scores >= 0.5)
+    return (roc_auc_score(labels, scores), average_precision_score(labels, scores), float(f1), float(best), float(eer))
 
 
-def add_to_pool(mask: NDArray[np.float32], truth: NDArray[np.bool_], metrics: list[Metric]) -> None:
+def torchmetrics_two(mask: Mask, forged: Truth) -> tuple[float, ...]:
+    """AUC and AP by torchmetrics, without rounding to thresholds."""
+    import torch
+    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+    scores, labels = torch.from_numpy(mask.ravel()), torch.from_numpy(forged.ravel()).int()
+    return float(binary_auroc(scores, labels)), float(binary_average_precision(scores, labels))
+
+
+def _score_into(pool: ScorePool, mask: Mask, forged: Truth, metrics: list[Metric]) -> None:
     """Score one image and add it to the data set's scores, as a run does."""
-    scored = score_pixels(mask, truth, metrics)
+    scored = score_pixels(mask, forged, metrics)
     assert scored.histogram is not None
-    POOL.add(scored.scores, scored.histogram)
+    pool.add(scored.scores, scored.histogram)
 
 
-POOL = ScorePool()
-
-
-def alternate(jobs: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Median CPU seconds of each job; the jobs take turns, so that a slow moment of the machine hits all of them."""
-    seconds: list[list[float]] = [[] for _ in jobs]
-    for turn in range(rounds + 1):
-        for place, job in enumerate(jobs):
-            started = time.process_time()
-            job()
-            if turn:  # the first round warms up
-                seconds[place].append(time.process_time() - started)
-    return [statistics.median(each) for each in seconds]
+def _difference(ours: tuple[float, ...], theirs: tuple[float, ...]) -> float:
+    return float(np.max(np.abs(np.subtract(ours, theirs))))
 
 
 if __name__ == "__main__":
-    main()
+    from run import main
+
+    sys.exit(main(["--only", GROUP, *sys.argv[1:]]))

@@ -1,0 +1,130 @@
+"""One network at one size and batch, in a process of its own: the library's predict beside the plain module.
+
+``bench_networks.py`` and ``bench_growth.py`` start it and read the one line of JSON that it prints.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from timing import Rounds, alternate, resident_mib
+
+REFERENCE = "plain float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is measured: ``precisions`` of the library, and ``reference`` for the plain module beside them."""
+
+    model: str
+    width: int
+    height: int
+    batch: int
+    precisions: tuple[str, ...]
+    reference: bool
+    rounds: int
+    budget: float
+    memory_gib: float
+
+
+@dataclass(frozen=True, slots=True)
+class CellFound:
+    """Rounds by precision, and of REFERENCE; words where a job failed; MiB held once all was loaded."""
+
+    jobs: dict[str, Rounds | str]
+    loaded_mib: float | None
+
+
+def run_cell(cell: Cell) -> CellFound | str:
+    """What the cell's process found, or why it found nothing. It is stopped at four times the budget."""
+    command = [sys.executable, str(Path(__file__)), json.dumps(asdict(cell))]
+    limit = 4 * cell.budget + 60  # and a minute to load three networks
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return f"first calls took longer than {limit:.0f} s, four times the budget"
+    if done.returncode:
+        words = done.stderr.strip().splitlines()
+        return f"exit code {done.returncode}: {words[-1] if words else 'no words'}"
+    found = json.loads(done.stdout.splitlines()[-1])
+    jobs = {name: each if isinstance(each, str) else _rounds(each) for name, each in found["jobs"].items()}
+    return CellFound(jobs, found["loaded_mib"])
+
+
+def measure_cell(cell: Cell) -> CellFound:
+    """In this process."""
+    from imdl_bench import catalog
+    from imdl_bench.errors import PredictionError
+    from imdl_bench.types import Image
+
+    pair = catalog.model_card(cell.model).input == "pair"
+    photos = _photographs(cell.width, cell.height, cell.batch + pair)
+    images = [Image(photo) for photo in photos]
+    inputs = [images[: cell.batch], images[1:]] if pair else [images]
+    jobs: dict[str, Callable[[], object]] = {}
+    for precision in cell.precisions:
+        jobs[precision] = partial(catalog.load_model(cell.model, "random", precision=precision).predict, *inputs)
+    if cell.reference:
+        jobs[REFERENCE] = plain_forward(cell.model, inputs)
+    loaded = _loaded()
+    resource.setrlimit(resource.RLIMIT_DATA, (int(cell.memory_gib * 2**30),) * 2)
+    return CellFound(alternate(jobs, cell.rounds, cell.budget, (RuntimeError, MemoryError, PredictionError)), loaded)
+
+
+def plain_forward(name: str, inputs: Sequence[Sequence[Any]]) -> Callable[[], object]:
+    """The network as its authors write it, eager, float32, contiguous NCHW, untiled; on inputs prepared beforehand.
+
+    A library without ``plain`` has nothing folded to undo: there it is the network as loaded, its memory layout reset.
+    """
+    import torch
+
+    from imdl_bench import catalog
+
+    load: Callable[..., Any] = catalog.load_model
+    model = load(name, "random", plain=True) if "plain" in inspect.signature(load).parameters else load(name, "random")
+    network = model.network.to(memory_format=torch.contiguous_format)
+    batches = [torch.stack([model.prepare(image) for image in images]).contiguous() for images in inputs]
+
+    def forward() -> object:
+        with torch.inference_mode():
+            return network(*batches)
+
+    return forward
+
+
+def _photographs(width: int, height: int, count: int) -> list[Any]:
+    from inputs import photograph
+
+    return [photograph(width, height, number) for number in range(count)]
+
+
+def _loaded() -> float | None:
+    try:
+        return resident_mib("VmRSS")
+    except (OSError, KeyError):
+        return None
+
+
+def _rounds(content: dict[str, Any]) -> Rounds:
+    return Rounds(tuple(content["cpu"]), tuple(content["wall"]), content["peak_mib"])
+
+
+def main() -> None:
+    from machine import one_thread
+
+    one_thread()
+    content = json.loads(sys.argv[1])
+    print(json.dumps(asdict(measure_cell(Cell(**content | {"precisions": tuple(content["precisions"])})))))
+
+
+if __name__ == "__main__":
+    main()

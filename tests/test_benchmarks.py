@@ -1,0 +1,106 @@
+"""benchmarks/run.py from start to end in small, and what it says of changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+
+def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "benchmarks/run.py"), *map(str, arguments)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+def rows(path: Path, kind: str) -> list[dict]:
+    return [row for row in json.loads(path.read_text())["rows"] if row["row"] == kind]
+
+
+@pytest.mark.parametrize("group", ["metrics", "path"])
+def test_a_quick_run_measures_a_group_beside_its_references(tmp_path: Path, group: str) -> None:
+    out = tmp_path / "found.json"
+    done = bench("--quick", "--rounds", 2, "--only", group, "--out", out)
+    assert done.returncode == 0, done.stderr
+    measured = rows(out, "Measurement")
+    assert {row["group"] for row in measured} == {group}
+    names = [row["name"] for row in measured]
+    assert len(set(names)) == len(names) >= 12
+    assert all(name in done.stdout for name in names)
+    for row in measured:
+        assert 0 < row["ours_cpu"]["low"] <= row["ours_cpu"]["median"] <= row["ours_cpu"]["high"]
+        if row["rounds"] == 1:
+            assert row["ratio"] is None or row["ratio"]["median"] == pytest.approx(
+                row["reference_cpu"]["median"] / row["ours_cpu"]["median"]
+            )
+    assert any(row["ratio"] for row in measured)
+
+
+def test_a_network_is_measured_beside_its_plain_module(tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    done = bench("--quick", "--only", "networks", "--model", "ela_ppm", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = {row["name"]: row for row in rows(out, "Measurement")}
+    assert list(found) == ["ela_ppm 256x256 batch 1 float32", "ela_ppm 256x256 batch 1 bfloat16"]
+    for row in found.values():
+        assert row["against"] == "plain eager float32 module"
+        assert row["ours_cpu"]["median"] > 0.01
+        assert row["reference_cpu"]["median"] > 0.01
+
+
+def test_what_the_budget_does_not_allow_is_listed_and_not_guessed(tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    done = bench("--only", "networks", "--model", "ela_ppm", "--budget", 0.001, "--out", out)
+    assert done.returncode == 0, done.stderr
+    measured, left = rows(out, "Measurement"), rows(out, "LeftOut")
+    assert {row["name"].split()[1] for row in measured} == {"256x256"}
+    assert {row["rounds"] for row in measured} == {1}
+    assert [row["name"] for row in left] == [
+        f"ela_ppm {size} batch {batch}" for batch in (1, 8)
+        for size in ("256x256", "512x512", "1024x768", "1920x1080") if (size, batch) != ("256x256", 1)
+    ]  # fmt: skip
+    assert "above the budget" in done.stdout
+
+
+def written(path: Path, **ratios: tuple[float, float, float]) -> Path:
+    """A report of one measurement for each name: low, median and high of its ratio."""
+    spread = {"median": 1.0, "low": 0.99, "high": 1.01}
+    content = {
+        "format": "imdl-bench benchmarks 1", "machine": {}, "settings": {"models": []},
+        "rows": [
+            {"row": "Measurement", "group": "metrics", "name": name, "rounds": 9, "ours_cpu": spread, "ours_wall": 1.0,
+             "against": "it", "reference_cpu": spread, "reference_wall": 1.0, "peak_mib": None,
+             "reference_peak_mib": None, "note": "", "ratio": {"low": low, "median": median, "high": high}}
+            for name, (low, median, high) in ratios.items()
+        ],
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_compare_tells_what_moved_from_noise(tmp_path: Path) -> None:
+    old = written(tmp_path / "old.json", up=(0.9, 1.0, 1.1), down=(0.9, 1.0, 1.1), same=(0.9, 1.0, 1.1), gone=(1, 1, 1))
+    new = written(
+        tmp_path / "new.json", up=(1.9, 2.0, 2.1), down=(0.4, 0.5, 0.6), same=(1.0, 1.15, 1.3), born=(1, 1, 1)
+    )
+    done = bench("--compare", old, new)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("metrics ")}
+    assert lines["up"].endswith("+100.0%  faster")
+    assert lines["down"].endswith("-50.0%  slower")
+    assert lines["same"].endswith("+15.0%  within noise")
+    assert "no longer measured: metrics gone" in done.stdout
+    assert "measured for the first time: metrics born" in done.stdout
+
+
+def test_a_file_that_is_no_report_is_named(tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    done = bench("--compare", other, "--quick")
+    assert done.returncode == 2
+    assert "other.json: not a file that run.py --out wrote" in done.stderr
