@@ -45,6 +45,7 @@ def score_pixels(
     mask: NDArray[np.float32],
     truth: NDArray[np.bool_],
     metrics: Sequence[Metric],
+    scores: SortedScores | None = None,
 ) -> PixelScores:
     """Score one predicted mask against its truth.
 
@@ -52,8 +53,10 @@ def score_pixels(
         mask: float32 (H, W) in [0, 1], high = forged.
         truth: bool (H, W), True = forged.
         metrics: as asked by the protocol; image-level ones are passed over (nan).
+        scores: these pixels, where they are sorted already.
     """
-    scores = sort_scores(mask, truth)
+    if scores is None:
+        scores = sort_scores(mask, truth)
     sources = _Sources(scores)
     values = tuple(_value(metric, sources) if has_own_value(metric) else math.nan for metric in metrics)
     at = [scores.counts_at(threshold) for threshold in fixed_thresholds(metrics)]
