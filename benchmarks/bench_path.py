@@ -42,7 +42,8 @@ LEVELS: dict[str, dict[str, object]] = {
     "double_jpeg": {"first": 90, "second": 70}, "webp": {"quality": 70}, "social": {"side": 1600, "quality": 75},
     "edge_smoothing": {"sigma": 2},
 }  # fmt: skip
-NETWORK = "psccnet"
+NETWORK = "psccnet@random"
+QUICK_NETWORK = "ela_ppm@bench"
 
 
 def measure(settings: Settings) -> Iterator[Row]:
@@ -154,15 +155,16 @@ def _network_runner(folder: Path, settings: Settings) -> Iterator[Row]:
     data, rules = folder / "for-network", protocol("bench-network")
     write_data(data, count, side)
     images = [read_image(path) for path in sorted(data.glob("*/*.jpg"))]
-    with served(catalog.load_model(NETWORK, "random")) as clock:
+    network = QUICK_NETWORK if settings.quick else NETWORK
+    with served(catalog.load_model(*network.split("@"))) as clock:
         jobs: dict[str, Callable[[], object]] = {
-            "run": partial(run_afresh, rules, f"{NETWORK}@random", data, folder / "out", workers=1),
+            "run": partial(run_afresh, rules, network, data, folder / "out", workers=1),
             "alone": partial(_one_by_one, clock, images),
         }
         found = _counted(jobs, settings)
     ratio = np.median([run / alone for run, alone in zip(found["run"].cpu, found["alone"].cpu, strict=True)])
     yield measured(
-        GROUP, f"run around {NETWORK} {side}x{side}, every metric", found["run"], found["alone"],
+        GROUP, f"run around {network} {side}x{side}, every metric", found["run"], found["alone"],
         against="predict alone, image by image", per=count,
         note=f"the runner adds {ratio - 1:.1%} (wanted: below 5 %); {count} images, the network loaded beforehand",
     )  # fmt: skip

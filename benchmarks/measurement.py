@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,6 +93,12 @@ class Growth:
     seconds: tuple[float, ...]
     exponent: float
     error: float | None
+
+    @property
+    def last_exponent(self) -> float:
+        """Between the two largest sizes alone, where fixed costs weigh least."""
+        (small, large), (before, after) = self.sizes[-2:], self.seconds[-2:]
+        return math.log(after / before) / math.log(large / small)
 
 
 @dataclass(frozen=True, slots=True)

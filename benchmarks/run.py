@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from compare import print_changes
+from growth_figures import draw
 from measurement import (
     Growth,
     Measurement,
@@ -36,7 +37,7 @@ from measurement import (
 )
 from table import print_heading, print_left_out, print_machine, print_row
 
-GROUPS = ("networks", "metrics", "path")
+GROUPS = ("networks", "metrics", "path", "sweep", "growth")
 FOLDER = Path(__file__).resolve().parent
 QUICK = Settings(quick=True, rounds=3, budget=4.0)
 
@@ -56,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_left_out(report.left_out)
     if options.out is not None:
         write_report(report, options.out)
+    if options.figures is not None:
+        for path in draw(report.growths, options.figures):
+            print(f"wrote {path}", file=sys.stderr)
     if known:
         print_changes(known[0], report)
     return 1 if failed else 0
@@ -128,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=_positive(float), metavar="SECONDS", help="CPU seconds of one cell's rounds (20); what takes longer is measured once, or left out and listed")  # fmt: skip  # noqa: E501
     parser.add_argument("--memory-gib", type=_positive(float), metavar="GIB", help="what a network's process may hold (8)")  # fmt: skip  # noqa: E501
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers here")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw the growth here, as SVG and PNG")
     parser.add_argument("--compare", type=Path, nargs="+", action=_OneOrTwo, metavar="OLD.json [NEW.json]", help="show what moved since OLD.json")  # fmt: skip  # noqa: E501
     return parser
 

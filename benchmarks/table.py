@@ -7,7 +7,7 @@ from typing import Any
 
 from measurement import Growth, LeftOut, Measurement
 
-NAME = 50
+NAME = 54
 
 
 def print_machine(machine: Mapping[str, Any]) -> None:
@@ -18,11 +18,11 @@ def print_machine(machine: Mapping[str, Any]) -> None:
 
 def print_heading(group: str, kind: type) -> None:
     if kind is Growth:
-        print(f"\n{group:<{NAME}}{'exponent':>16}   CPU ms at size")
+        print(f"\n{group:<{NAME}}{'exponent':>16}{'at the end':>12}   CPU ms at size")
         return
     print(
         f"\n{group:<{NAME}}{'CPU ms':>10}{'wall ms':>10}{'ref CPU':>10}{'ref wall':>10}{'ref/ours':>10}"
-        f"{'quartiles':>14}{'n':>3}{'MiB':>7}{'ref MiB':>8}  against; note"
+        f"{'quartiles':>17}{'n':>3}{'MiB':>7}{'ref MiB':>8}  against; note"
     )
 
 
@@ -30,7 +30,8 @@ def print_row(row: Measurement | Growth) -> None:
     if isinstance(row, Growth):
         error = "" if row.error is None else f" ± {row.error:.2f}"
         points = ", ".join(f"{size:g}: {1e3 * cpu:.3g}" for size, cpu in zip(row.sizes, row.seconds, strict=True))
-        print(f"{row.name:<{NAME}}{f'{row.exponent:.2f}{error}':>16}   {points} ({row.unit})", flush=True)
+        exponent = f"{row.exponent:.2f}{error}"
+        print(f"{row.name:<{NAME}}{exponent:>16}{row.last_exponent:>12.2f}   {points} ({row.unit})", flush=True)
         return
     ratio = _times(row.ratio.median) if row.ratio else "-"
     quartiles = f"{_times(row.ratio.low)}..{_times(row.ratio.high)}" if row.ratio else "-"
@@ -38,7 +39,7 @@ def print_row(row: Measurement | Growth) -> None:
     remarks = "; ".join(text for text in (row.against, row.note) if text)
     print(
         f"{row.name:<{NAME}}{_ms(row.ours_cpu.median):>10}{_ms(row.ours_wall):>10}{_ms(reference):>10}"
-        f"{_ms(row.reference_wall):>10}{ratio:>10}{quartiles:>14}{row.rounds:>3}{_mib(row.peak_mib):>7}"
+        f"{_ms(row.reference_wall):>10}{ratio:>10}{quartiles:>17}{row.rounds:>3}{_mib(row.peak_mib):>7}"
         f"{_mib(row.reference_peak_mib):>8}  {remarks}",
         flush=True,
     )

@@ -25,7 +25,7 @@ def rows(path: Path, kind: str) -> list[dict]:
 @pytest.mark.parametrize("group", ["metrics", "path"])
 def test_a_quick_run_measures_a_group_beside_its_references(tmp_path: Path, group: str) -> None:
     out = tmp_path / "found.json"
-    done = bench("--quick", "--rounds", 2, "--only", group, "--out", out)
+    done = bench("--quick", "--rounds", 1, "--only", group, "--out", out)
     assert done.returncode == 0, done.stderr
     measured = rows(out, "Measurement")
     assert {row["group"] for row in measured} == {group}
@@ -41,30 +41,50 @@ def test_a_quick_run_measures_a_group_beside_its_references(tmp_path: Path, grou
     assert any(row["ratio"] for row in measured)
 
 
-def test_a_network_is_measured_beside_its_plain_module(tmp_path: Path) -> None:
+def test_a_quick_run_holds_a_sweep_against_its_forward_passes_and_counts_them(tmp_path: Path) -> None:
     out = tmp_path / "found.json"
-    done = bench("--quick", "--only", "networks", "--model", "ela_ppm", "--out", out)
+    done = bench("--quick", "--rounds", 1, "--only", "sweep", "--out", out)
     assert done.returncode == 0, done.stderr
     found = {row["name"]: row for row in rows(out, "Measurement")}
-    assert list(found) == ["ela_ppm 256x256 batch 1 float32", "ela_ppm 256x256 batch 1 bfloat16"]
-    for row in found.values():
-        assert row["against"] == "plain eager float32 module"
-        assert row["ours_cpu"]["median"] > 0.01
-        assert row["reference_cpu"]["median"] > 0.01
+    assert len(found) == 4
+    of_network = next(row for name, row in found.items() if "ela_ppm" in name and "forward passes" in name)
+    assert "18 images passed the model" in of_network["note"]  # two images, nine levels
 
 
-def test_what_the_budget_does_not_allow_is_listed_and_not_guessed(tmp_path: Path) -> None:
+def test_a_quick_run_fits_growth_and_draws_it(tmp_path: Path) -> None:
+    out, figures = tmp_path / "found.json", tmp_path / "figures"
+    done = bench("--quick", "--rounds", 1, "--only", "growth", "--out", out, "--figures", figures)
+    assert done.returncode == 0, done.stderr
+    growths = {row["name"]: row for row in rows(out, "Growth")}
+    assert {row["unit"] for row in growths.values()} == {"megapixels", "images"}
+    noise = growths["distort gaussian_noise(sigma=9)"]
+    assert len(noise["sizes"]) == len(noise["seconds"]) == 3
+    assert 0.5 < noise["exponent"] < 1.5  # a number is drawn for each pixel
+    assert sorted(path.name for path in figures.iterdir()) == [
+        f"growth-{unit}.{suffix}" for unit in ("images", "megapixels") for suffix in ("png", "svg")
+    ]  # fmt: skip
+    assert (figures / "growth-images.png").stat().st_size > 10_000
+
+
+def test_a_network_is_measured_beside_its_plain_module_within_a_budget_and_nothing_is_guessed(tmp_path: Path) -> None:
+    """So small a budget that the smallest cell is measured once and the others are left out."""
     out = tmp_path / "found.json"
     done = bench("--only", "networks", "--model", "ela_ppm", "--budget", 0.001, "--out", out)
     assert done.returncode == 0, done.stderr
     measured, left = rows(out, "Measurement"), rows(out, "LeftOut")
-    assert {row["name"].split()[1] for row in measured} == {"256x256"}
-    assert {row["rounds"] for row in measured} == {1}
-    assert [row["name"] for row in left] == [
-        f"ela_ppm {size} batch {batch}" for batch in (1, 8)
-        for size in ("256x256", "512x512", "1024x768", "1920x1080") if (size, batch) != ("256x256", 1)
+    assert [row["name"] for row in measured] == [
+        f"ela_ppm 256x256 batch 1 {kind}" for kind in ("float32", "bfloat16")
     ]  # fmt: skip
-    assert "above the budget" in done.stdout
+    for row in measured:
+        assert row["against"] == "plain eager float32 module"
+        assert row["rounds"] == 1
+        assert row["ours_cpu"]["median"] > 0.01
+        assert row["reference_cpu"]["median"] > 0.01
+    sizes = ("256x256", "512x512", "1024x768", "1920x1080")
+    others = [f"ela_ppm {size} batch {batch}" for batch in (1, 8) for size in sizes][1:]
+    assert [row["name"] for row in left] == others
+    assert all(name in done.stdout for name in others)
+    assert all("above the budget" in row["reason"] for row in left)
 
 
 def written(path: Path, **ratios: tuple[float, float, float]) -> Path:
