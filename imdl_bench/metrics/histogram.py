@@ -75,7 +75,7 @@ class SortedScores:
 
     def counts_at(self, threshold: float) -> tuple[int, int]:
         """True and false positives at ``score >= threshold``."""
-        return self._counts_from(int(np.searchsorted(self.keys, self._first_key(threshold))))
+        return self._counts_from(int(self.keys.searchsorted(self._first_key(threshold))))
 
     def curve(self) -> Curve:
         """The points that hold forged pixels."""
@@ -104,7 +104,7 @@ class SortedScores:
             else:
                 low = middle + 1
         start = self._group_start(low)
-        above = int(np.searchsorted(self.keys, self.keys[start] | 1, side="right"))
+        above = int(self.keys.searchsorted(self.keys[start] | np.uint32(1), side="right"))
         if above < len(self.keys) and abs(self._excess(above)) <= abs(self._excess(start)):
             start = above
         return (*self._counts_from(start), float(self._score(self.keys[start : start + 1])[0]))
@@ -115,7 +115,7 @@ class SortedScores:
         return _sorted(((_ONE_BITS - bits) << 1 | pristine).astype(np.uint32), inverted=not self.inverted)
 
     def _counts_from(self, start: int) -> tuple[int, int]:
-        tp = self.forged - int(np.searchsorted(self.forged_at, start))
+        tp = self.forged - int(self.forged_at.searchsorted(start))
         return tp, len(self.keys) - start - tp
 
     def _excess(self, start: int) -> float:
@@ -124,7 +124,7 @@ class SortedScores:
 
     def _group_start(self, rank: int) -> int:
         key = self.keys[len(self.keys) - 1 - rank]
-        return int(np.searchsorted(self.keys, key & np.uint32(0xFFFFFFFE)))
+        return int(self.keys.searchsorted(key & np.uint32(0xFFFFFFFE)))
 
     def _ends(self, last: Counts, values: NDArray[np.uint32]) -> Counts:
         """Where each tie group ends, given the position and key of its last forged pixel."""
@@ -210,35 +210,68 @@ def bin_edges() -> NDArray[np.float64]:
     return np.concatenate([lower, 1.0 - np.append(lower[1:], 0.5)[::-1]])
 
 
-def bin_scores(scores: SortedScores) -> Counts:
-    """Histogram (5, BINS) of one image, because true ties and mere neighbours in a bin do not rank alike.
+@dataclass(frozen=True, slots=True)
+class BinnedScores:
+    """Histogram of one image, of the bins that hold pixels: most of the ``BINS`` hold none.
 
-    Rows: forged and pristine pixels of bins that hold different scores; forged and pristine pixels of bins that hold at
-    least ``TIED`` pixels of one score; and for the latter the summed place of that score in its bin, 0..STEPS-1 each.
+    True ties and mere neighbours in a bin do not rank alike, so bins of one score alone are told apart.
+
+    Attributes:
+        bins: int64 (R,), rising.
+        counts: int64 (2, R), forged and pristine pixels in each bin.
+        tied: int64 (T,), places in ``bins`` of those that hold at least ``TIED`` pixels, all of one score.
+        heights: int64 (T,), how far up its bin that score lies, 0..STEPS-1.
     """
+
+    bins: Counts
+    counts: Counts
+    tied: Counts
+    heights: Counts
+
+    def add_to(self, histogram: Counts) -> None:
+        """Add to a histogram (5, BINS).
+
+        Rows: forged and pristine pixels of bins that hold different scores; forged and pristine pixels of bins of one
+        score; and for the latter the summed height of that score in its bin, 0..STEPS-1 each.
+        """
+        different, one = self.counts.copy(), self.counts[:, self.tied]
+        different[:, self.tied] = 0
+        for row, counts in zip(histogram[:2], different, strict=True):
+            row[self.bins] += counts
+        for row, counts in zip(histogram[2:], (*one, one.sum(axis=0) * self.heights), strict=True):
+            row[self.bins[self.tied]] += counts
+
+
+def bin_scores(scores: SortedScores) -> BinnedScores:
+    """Histogram of one image."""
     keys = scores.keys
     half = int(np.searchsorted(keys, np.uint32(_HALF_BITS << 1)))
     codes = (keys >> np.uint32(_MANTISSA_DROPPED + 1)).view(np.int32)
     rest = np.float32(1) - (keys[half:] >> np.uint32(1)).view(np.float32)
     np.right_shift(rest.view(np.int32) - 1, _MANTISSA_DROPPED, out=codes[half:])
-    # the bins beside 0.5 have the same code, so each half has its own runs
-    starts = np.concatenate([_run_starts(codes[:half]), half + _run_starts(codes[half:])])
-    ends = np.append(starts[1:], len(codes))
-    bins = _bin_of_codes(codes[starts], starts >= half)
-    total = np.bincount(bins, ends - starts, BINS).astype(np.int64)
     forged_at = scores.forged_at
-    forged = np.bincount(_bin_of_codes(codes[forged_at], forged_at >= half), minlength=BINS)
-    counts = np.stack([forged, total - forged])
+    bins, total = _occupied(codes, half)
+    forged_bins, forged_total = _occupied(codes[forged_at], int(np.searchsorted(forged_at, half)))
+    place = np.empty(BINS, np.intp)
+    place[bins] = np.arange(len(bins))
+    forged = np.zeros(len(bins), np.int64)
+    forged[place[forged_bins]] = forged_total
     ends = np.cumsum(total)
     held = np.flatnonzero(total >= TIED)
     bits = keys[np.stack([ends[held] - 1, ends[held] - total[held]])] >> np.uint32(1)
     same = bits[0] == bits[1]
-    tied = held[same]
-    histogram = np.zeros((5, BINS), np.int64)
-    histogram[:2] = counts
-    histogram[2:4, tied], histogram[:2, tied] = counts[:, tied], 0
-    histogram[4, tied] = counts[:, tied].sum(axis=0) * _place(bits[0][same])[1]
-    return histogram
+    return BinnedScores(bins, np.stack([forged, total - forged]), held[same], _place(bits[0][same])[1])
+
+
+def _occupied(codes: NDArray[np.int32], half: int) -> tuple[Counts, Counts]:
+    """The bins that hold pixels, rising, and how many; ``codes`` in order of score, from ``half`` on of the upper half.
+
+    The bins beside 0.5 have the same code, so each half has its own runs; all codes of an outermost bin are one.
+    """
+    starts = np.concatenate([_run_starts(codes[:half]), half + _run_starts(codes[half:])])
+    bins = _bin_of_codes(codes[starts], starts >= half)
+    first = _run_starts(bins)
+    return bins[first].astype(np.int64), np.diff(starts[first], append=len(codes))
 
 
 def _bin_of_codes(codes: NDArray[np.int32], upper: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -247,11 +280,15 @@ def _bin_of_codes(codes: NDArray[np.int32], upper: NDArray[np.bool_]) -> NDArray
     return np.asarray(np.where(upper, np.int32(BINS - 1) - outward, outward))
 
 
-def coarsen(histogram: Counts) -> Counts:
-    """(5, BINS) to (2, COARSE_BINS), 6 mantissa bits per octave: kept per image for intervals and set-wide sweeps."""
-    inner = np.arange(COARSE_HALF - 1) * COARSE_PER_FINE + 1
-    starts = np.concatenate([[0], inner, HALF_BINS + inner - 1, [BINS - 1]])
-    return np.add.reduceat(histogram[:2] + histogram[2:4], starts, axis=1)
+def coarsen(scores: BinnedScores) -> Counts:
+    """(2, COARSE_BINS), 6 mantissa bits per octave: kept per image for intervals and set-wide sweeps."""
+    upper = scores.bins >= HALF_BINS
+    outward = (np.where(upper, BINS - 1 - scores.bins, scores.bins) + COARSE_PER_FINE - 1) // COARSE_PER_FINE
+    bins = np.where(upper, COARSE_BINS - 1 - outward, outward)
+    first = _run_starts(bins)
+    coarse = np.zeros((2, COARSE_BINS), np.int64)
+    coarse[:, bins[first]] = np.add.reduceat(scores.counts, first, axis=1)
+    return coarse
 
 
 def coarse_edges() -> NDArray[np.float64]:
@@ -283,14 +320,19 @@ class ScorePool:
     bits: NDArray[np.uint32] | None = field(default_factory=lambda: np.zeros(0, np.uint32))
     counts: Counts = field(default_factory=lambda: np.zeros((2, 0), np.int64))
 
-    def add(self, scores: SortedScores, histogram: Counts) -> None:
+    def add(self, scores: SortedScores, binned: BinnedScores) -> None:
         """Add one image, given sorted and as its :func:`bin_scores`."""
-        self.histogram += histogram
-        if self.bits is not None:
-            keys, repeats = _runs(scores.keys)
-            sides = np.zeros((2, len(keys)), np.int64)
-            sides[(keys & np.uint32(1)).astype(np.intp), np.arange(len(keys))] = repeats
-            self._add_values(self.bits, keys >> np.uint32(1), sides)
+        binned.add_to(self.histogram)
+        if self.bits is None:
+            return
+        bits = scores.keys >> np.uint32(1)
+        starts = _run_starts(bits)
+        if len(starts) > MAX_EXACT_VALUES:
+            self._drop_values()
+            return
+        forged = np.diff(np.searchsorted(scores.forged_at, starts), append=scores.forged)
+        counts = np.stack([forged, np.diff(starts, append=len(bits)) - forged])
+        self._add_values(self.bits, bits[starts], counts)
 
     def merge(self, other: ScorePool) -> None:
         """Add all images of another pool: the same bytes as if they had been added one by one."""
@@ -330,27 +372,25 @@ class ScorePool:
         return cls(histogram, bits if exact else None, counts)
 
     def _add_values(self, known: NDArray[np.uint32], bits: NDArray[np.uint32], counts: Counts) -> None:
-        """Add scores with their forged and pristine counts (2, n); one may stand in several places of ``bits``."""
-        together, place = np.unique(np.concatenate([known, bits]), return_inverse=True)
-        if len(together) > MAX_EXACT_VALUES:
+        """Add distinct scores, rising, with their forged and pristine counts (2, n)."""
+        place = np.searchsorted(known, bits)
+        new = np.append(known, np.uint32(0xFFFFFFFF))[place] != bits
+        if len(known) + np.count_nonzero(new) > MAX_EXACT_VALUES:
             self._drop_values()
             return
-        summed = np.zeros((2, len(together)), np.int64)
-        summed[:, place[: len(known)]] = self.counts
-        for row, added in zip(summed, counts, strict=True):
-            np.add.at(row, place[len(known) :], added)
-        self.bits, self.counts = together, summed
+        if new.any():
+            together = np.sort(np.concatenate([known, bits[new]]))
+            summed = np.zeros((2, len(together)), np.int64)
+            summed[:, np.searchsorted(together, known)] = self.counts
+            place = np.searchsorted(together, bits)
+            self.bits, self.counts = together, summed
+        self.counts[:, place] += counts
 
     def _drop_values(self) -> None:
         self.bits, self.counts = None, np.zeros((2, 0), np.int64)
 
 
-def _runs(keys: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Counts]:
-    starts = _run_starts(keys)
-    return keys[starts], np.diff(starts, append=len(keys))
-
-
-def _run_starts(values: NDArray[np.uint32] | NDArray[np.int32]) -> Counts:
+def _run_starts(values: NDArray[np.uint32] | NDArray[np.int32] | Counts) -> Counts:
     """Where runs of equal values begin."""
     begins = np.ones(len(values), bool)
     np.not_equal(values[1:], values[:-1], out=begins[1:])

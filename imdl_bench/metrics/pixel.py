@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imdl_bench.metrics import ranking
-from imdl_bench.metrics.histogram import Counts, Curve, SortedScores, bin_scores, sort_scores
+from imdl_bench.metrics.histogram import BinnedScores, Counts, Curve, SortedScores, bin_scores, sort_scores
 from imdl_bench.metrics.names import Metric, Threshold
 
 
@@ -21,13 +22,13 @@ class PixelScores:
     Attributes:
         values: per metric asked for, nan where undefined; nan too for metrics that exist only for the whole set.
         totals: int64 (2 + 2 T,): forged and pristine pixels, then true and false positives at each fixed threshold.
-        histogram: (5, BINS), or None where no metric of the set needs it.
+        histogram: of the bins that hold pixels, or None where no metric of the set needs it.
         scores: the sorted pixels, for a :class:`~imdl_bench.metrics.histogram.ScorePool`.
     """
 
     values: tuple[float, ...]
     totals: Counts
-    histogram: Counts | None
+    histogram: BinnedScores | None
     scores: SortedScores
 
 
@@ -57,8 +58,8 @@ def score_pixels(
     """
     if scores is None:
         scores = sort_scores(mask, truth)
-    sources = _Sources(scores)
-    values = tuple(_value(metric, sources) if has_own_value(metric) else math.nan for metric in metrics)
+    own = _own_values([metric for metric in metrics if has_own_value(metric)], scores)
+    values = tuple(own.get(metric.name, math.nan) for metric in metrics)
     at = [scores.counts_at(threshold) for threshold in fixed_thresholds(metrics)]
     totals = np.array([scores.forged, scores.pristine, *(count for pair in at for count in pair)], np.int64)
     histogram = bin_scores(scores) if needs_histogram(metrics) else None
@@ -76,14 +77,52 @@ def has_own_value(metric: Metric) -> bool:
     return metric.level == "pixel" and metric.average == "per-image" and not set_wide
 
 
+# Of the inverse map or not; a number, "eer", or what is greatest there.
+_Point: TypeAlias = tuple[bool, Threshold | ranking.Decision]
+
+
+def _own_values(metrics: Sequence[Metric], scores: SortedScores) -> dict[str, float]:
+    """Values by name. Each decision is computed once, at all points of the image together."""
+    sources = _Sources(scores)
+    sides = {metric.name: _sides(metric, scores) for metric in metrics}
+    decided = [metric for metric in metrics if metric.threshold is not None]
+    points = dict.fromkeys(_point(metric, inverse) for metric in decided for inverse in sides[metric.name])
+    tp, fp = np.array([sources.counts(*point) for point in points], np.float64).reshape(-1, 2).T
+    totals = np.asarray(float(scores.forged)), np.asarray(float(scores.pristine))
+    at = {
+        decision: dict(zip(points, decision(tp, fp, *totals).tolist(), strict=True))
+        for decision in dict.fromkeys(metric.decision for metric in decided)
+    }
+    found = {}
+    for metric in metrics:
+        if metric.statistic.of_curve is not None:
+            each = [float(metric.statistic.of_curve(sources.curve(inverse))) for inverse in sides[metric.name]]
+        elif metric.threshold == "eer" and not (scores.forged and scores.pristine):
+            each = [math.nan]
+        else:
+            each = [at[metric.decision][_point(metric, inverse)] for inverse in sides[metric.name]]
+        found[metric.name] = min(each) if metric.statistic.lower_is_better else max(each)
+    return found
+
+
+def _sides(metric: Metric, scores: SortedScores) -> list[bool]:
+    """Whether the metric's rule looks at the map, at its inverse, or at both for the better one."""
+    if metric.rule == "max-inverse":
+        return [False, True]
+    return [metric.rule == "negate-majority" and scores.forged > scores.pristine]
+
+
+def _point(metric: Metric, inverse: bool) -> _Point:
+    assert metric.threshold is not None
+    return inverse, metric.sought if metric.threshold == "best" else metric.threshold
+
+
 class _Sources:
-    """Sorted scores, curve and thresholds of the map and of its inverse, each made once and only when asked for."""
+    """Sorted scores and curve of the map and of its inverse, each made once and only when asked for."""
 
     def __init__(self, scores: SortedScores) -> None:
         self._scores = {False: scores}
         self._curves: dict[bool, Curve] = {}
-        self._counts: dict[object, tuple[int, int]] = {}
-        self._best: dict[object, NDArray[np.intp]] = {}
 
     def scores(self, inverse: bool) -> SortedScores:
         if inverse not in self._scores:
@@ -95,42 +134,13 @@ class _Sources:
             self._curves[inverse] = self.scores(inverse).curve()
         return self._curves[inverse]
 
-    def counts(self, inverse: bool, threshold: Threshold) -> tuple[int, int]:
-        """True and false positives at a number or at ``eer``."""
-        place = (inverse, threshold)
-        if place not in self._counts:
-            scores = self.scores(inverse)
-            found = scores.counts_at(threshold) if isinstance(threshold, float) else scores.eer_counts()[:2]
-            self._counts[place] = found
-        return self._counts[place]
-
-    def best(self, inverse: bool, sought: ranking.Decision) -> NDArray[np.intp]:
-        """Where on the curve ``sought`` is greatest."""
-        place = (inverse, sought)
-        if place not in self._best:
-            self._best[place] = ranking.best_at(self.curve(inverse), sought)
-        return self._best[place]
-
-
-def _value(metric: Metric, sources: _Sources) -> float:
-    scores = sources.scores(inverse=False)
-    if metric.rule == "negate-majority":
-        return _plain_value(metric, sources, inverse=scores.forged > scores.pristine)
-    if metric.rule == "max-inverse":
-        both = [_plain_value(metric, sources, inverse=side) for side in (False, True)]
-        return min(both) if metric.statistic.lower_is_better else max(both)
-    return _plain_value(metric, sources, inverse=False)
-
-
-def _plain_value(metric: Metric, sources: _Sources, *, inverse: bool) -> float:
-    if metric.statistic.of_curve is not None:
-        return float(metric.statistic.of_curve(sources.curve(inverse)))
-    scores = sources.scores(inverse)
-    if metric.threshold == "best":
-        return float(ranking.decision_at(sources.curve(inverse), metric.decision, sources.best(inverse, metric.sought)))
-    if metric.threshold == "eer" and not (scores.forged and scores.pristine):
-        return math.nan
-    assert metric.threshold is not None
-    tp, fp = sources.counts(inverse, metric.threshold)
-    counts = (np.float64(number) for number in (tp, fp, scores.forged, scores.pristine))
-    return float(metric.decision(*counts))  # type: ignore[arg-type]
+    def counts(self, inverse: bool, at: Threshold | ranking.Decision) -> tuple[float, float]:
+        """True and false positives at a point; none where no equal error rate exists."""
+        scores = self.scores(inverse)
+        if callable(at):
+            curve = self.curve(inverse)
+            place = ranking.best_at(curve, at)
+            return float(curve.tp[place]), float(curve.fp[place])
+        if isinstance(at, float):
+            return scores.counts_at(at)
+        return scores.eer_counts()[:2] if scores.forged and scores.pristine else (0, 0)
