@@ -67,6 +67,8 @@ def run(
     workers: int | None = None,
     seed: int = 0,
     split_files: Mapping[str, Path] | None = None,
+    engine: str = "local",
+    address: str | None = None,
     timing: bool = False,
     progress: bool = False,
 ) -> RunResult:
@@ -84,9 +86,12 @@ def run(
         compile: let ``torch.compile`` make networks faster, which takes minutes first and moves numbers by a hair.
         accept_licence: you have read the licences of the weights that restrict their use, and may use them.
         batch_size: images of equal shape per call of ``predict``: 8 on the CPU, as many as fit on a GPU, if ``None``.
-        workers: threads that decode and score; moves no number.
+        workers: threads that decode, predict and score, or worker processes of the engine ``ray``; by default as many
+            as there are processors. Moves no number: on the CPU not one byte.
         seed: of the bootstrap, and of random weights.
         split_files: lists to use in place of a data set's published one, by data-set name.
+        engine: ``local`` (threads of this process) or ``ray`` (worker processes, here or on a cluster).
+        address: of a running Ray cluster, ``auto`` for the one this machine belongs to; none starts one here.
         timing: fill the seconds in the CSV files, which then differ from run to run.
         progress: show a bar on standard error.
 
@@ -103,6 +108,9 @@ def run(
         accept_licence=accept_licence,
         batch_size=batch_size,
         workers=records.default_workers() if workers is None else workers,
+        engine=engine,
+        address=address,
+        processes=workers,
         seed=seed,
         split_files=dict(split_files or {}),
     )
@@ -157,8 +165,7 @@ def _failures(lines: Sequence[Line]) -> int:
 def _execute_all(plans: Sequence[Plan], card: Protocol, options: Options, total: int, *, progress: bool) -> None:
     if total:
         with _bar(card.name, "image", total, shown=progress) as advance:
-            for plan in plans:
-                execute(plan, card, options, advance)
+            execute(plans, card, options, advance)
 
 
 @contextmanager

@@ -96,6 +96,7 @@ class ModelCard(_Card):
     input: Literal["single", "pair"] = "single"
     outputs: list[Literal["mask", "score"]] = Field(min_length=1)
     size: SizeCard = SizeCard()
+    gpus: float = Field(1.0, gt=0, description="share of a GPU that one worker with this network asks a cluster for")
     paper: str
     notes: str = ""
     settings: dict[str, SettingCard] = {}

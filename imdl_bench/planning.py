@@ -24,6 +24,7 @@ from imdl_bench.weights import Weights
 
 Progress = Callable[[int], object]
 IMAGES_ON_CPU, IMAGES_ON_GPU = 8, 64
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class _Contender:
 class Cell:
     """One model on one split: its run's folder, what is recorded about it, and how many images wait.
 
-    ``model`` is loaded where images wait; it may be predictions made elsewhere.
+    ``model`` is loaded where images wait and are scored in this process; it may be predictions made elsewhere.
     """
 
     spec: ModelSpec
@@ -73,7 +74,8 @@ class Options:
     """How a run is done.
 
     ``seed`` (of the bootstrap and of random weights), ``limit`` and ``split_files`` move numbers; ``precision``,
-    ``compile`` and the kind of ``device`` move them by a hair.
+    ``compile`` and the kind of ``device`` move them by a hair. ``address`` and ``processes`` are those of the engine
+    ``ray``: of a running cluster, and how many workers, by default all that it has room for.
     """
 
     out: Path = Path("results")
@@ -84,6 +86,9 @@ class Options:
     accept_licence: bool = False
     batch_size: int | None = None
     workers: int = field(default_factory=records.default_workers)
+    engine: str = "local"
+    address: str | None = None
+    processes: int | None = None
     seed: int = 0
     split_files: Mapping[str, Path] = field(default_factory=dict)
 
@@ -119,6 +124,10 @@ def plan_run(
         raise UsageError(f"{protocol.name} names no models of its own; give --model NAME")
     if options.images_at_once < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
         raise UsageError("batch size, workers and limit are whole numbers from 1 up")
+    if options.engine not in ENGINES:
+        raise UsageError(f"no engine {options.engine!r}{nearest(options.engine, ENGINES)} ({', '.join(ENGINES)})")
+    if options.address and options.engine != "ray":
+        raise UsageError(f"address {options.address}: only the engine ray joins a cluster")
     if not 0 <= options.seed < 1 << 63:
         raise UsageError(f"seed {options.seed} is not a whole number from 0 up, of at most 63 bits")
     used = [line.dataset for line in protocol.data]
@@ -182,7 +191,9 @@ def _on_line(
 
 
 def _with_models(plans: Sequence[Plan], options: Options) -> list[Plan]:
-    """The plans with every model that has work to do, each loaded once."""
+    """The plans with every model that has work to do here, each loaded once."""
+    if options.engine != "local":
+        return list(plans)
     waiting = {cell.spec: cell for plan in plans for cell in plan.cells if cell.todo and cell.model is None}
     models = {
         spec: catalog.load_model(

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"types", "errors", "cache", "memory", "columns", "thumbnails", "remembered"},
+    {"types", "errors", "cache", "memory", "threads", "columns", "thumbnails", "remembered"},
     {"images", "layouts", "making", "examples"},
     {"prediction_files"},
     {"geometry", "from_albumentations", "synthesis"},

@@ -13,7 +13,7 @@ from plugin_folder import write_model, write_text
 
 import imdl_bench
 from imdl_bench import cli as command_line
-from imdl_bench import runner
+from imdl_bench.engine import decoded
 from imdl_bench.images import read_image
 from imdl_bench.sweep import draw_sweep
 
@@ -53,7 +53,7 @@ def test_a_sweep_decodes_each_file_once_and_draws_every_metric(
         opened[path] += 1
         return read_image(path)
 
-    monkeypatch.setattr(runner, "read_image", counted)
+    monkeypatch.setattr(decoded, "read_image", counted)
     out = tmp_path / "results"
     with pytest.raises(SystemExit) as left:
         command_line.main(

@@ -19,8 +19,8 @@ import sklearn.metrics as reference
 from plugin_folder import write_model, write_pairs, write_text
 
 import imdl_bench
-from imdl_bench import runner
 from imdl_bench.distortions import parse_distortions
+from imdl_bench.engine import decoded
 from imdl_bench.errors import UsageError
 from imdl_bench.images import read_image, read_mask
 
@@ -60,7 +60,7 @@ def test_nine_levels_open_each_file_once(sweep: Path, tmp_path: Path, monkeypatc
         opened[path] += 1
         return read_image(path)
 
-    monkeypatch.setattr(runner, "read_image", counted)
+    monkeypatch.setattr(decoded, "read_image", counted)
     write_model(sweep, "green", "return image[..., 1].astype(np.float32) / np.float32(255)")
     result = imdl_bench.run("swept", ["red", "green"], sweep / "data", out=tmp_path)
     assert result.n_new == 2 * 9 * 12

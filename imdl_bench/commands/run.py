@@ -53,7 +53,11 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     add_model_options(command)
     command.add_argument("--batch-size", metavar="N", type=positive,
                          help="images of equal shape at once (8 on the CPU; on a GPU, what fits)")  # fmt: skip
-    command.add_argument("--workers", metavar="N", type=positive, help="threads that decode and score")
+    command.add_argument("--workers", metavar="N", type=positive,
+                         help="threads that each take an image from its file to its numbers; with ray, processes")  # fmt: skip  # noqa: E501
+    command.add_argument("--engine", choices=["local", "ray"], default="local",
+                         help="threads of this process, or worker processes that Ray starts here or on a cluster")  # fmt: skip  # noqa: E501
+    command.add_argument("--address", metavar="ADDRESS", help="of a running Ray cluster to join, such as auto")
     command.add_argument("--seed", metavar="N", type=seed, default=0, help="of the bootstrap and of random weights")
     command.add_argument("--timing", action="store_true", help="fill the seconds in the CSV files (they then differ from run to run)")  # fmt: skip  # noqa: E501
     command.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -88,7 +92,7 @@ def run_protocol(protocol: Protocol, options: argparse.Namespace) -> RunResult:
         out=options.out, limit=options.limit, device=options.device, precision=options.precision,
         compile=options.compile, accept_licence=options.accept_licence, batch_size=options.batch_size,
         workers=options.workers, seed=options.seed, split_files=named_paths(options.split_file, "--split-file"),
-        timing=options.timing, progress=not options.quiet,
+        engine=options.engine, address=options.address, timing=options.timing, progress=not options.quiet,
     )  # fmt: skip
 
 

@@ -1,3 +1,1 @@
-"""Where images are scored: in this process (``local``), or by worker processes on one or many machines (``ray``)."""
-
-ENGINES = ("local", "ray")
+"""Where images are scored: in this process (``local``), or by workers on one or many machines (``ray``)."""
