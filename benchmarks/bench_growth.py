@@ -76,7 +76,10 @@ def _of_network(name: str, sizes: tuple[tuple[int, int], ...], settings: Setting
             words = f"the size before it took {known[-1][1]:.0f} s, above the budget of {settings.budget:g} s"
             yield LeftOut(GROUP, label, words)
             continue
-        cell = Cell(name, width, height, 1, ("float32",), False, 3, settings.budget, settings.memory_gib)
+        cell = Cell(
+            name, width, height, 1, ("float32",), reference=False,
+            rounds=3, budget=settings.budget, memory_gib=settings.memory_gib,
+        )  # fmt: skip
         found = run_cell(cell)
         rounds = found.jobs["float32"] if isinstance(found, CellFound) else found
         if isinstance(rounds, str):

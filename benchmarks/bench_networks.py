@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 
 from measurement import LeftOut, Row, Settings, measured
-from network_cell import REFERENCE, Cell, CellFound, run_cell
+from network_cell import COMPILED_MARK, REFERENCE, Cell, CellFound, run_cell
 from timing import Rounds
 
 from imdl_bench import catalog
@@ -21,6 +21,7 @@ GROUP = "networks"
 SIZES = ((256, 256), (512, 512), (1024, 768), (1920, 1080))
 BATCHES = (1, 8)
 PRECISIONS = ("float32", "bfloat16")
+COMPILED = tuple(precision + COMPILED_MARK for precision in PRECISIONS)
 
 
 def list_networks() -> list[str]:
@@ -41,7 +42,8 @@ def measure(settings: Settings) -> Iterator[Row]:
                     yield LeftOut(GROUP, place, f"{words}, above the budget of {settings.budget:g} s")
                     continue
                 cell = Cell(
-                    name, width, height, batch, PRECISIONS, True, settings.rounds, settings.budget, settings.memory_gib
+                    name, width, height, batch, _kinds(settings), reference=True,
+                    rounds=settings.rounds, budget=settings.budget, memory_gib=settings.memory_gib,
                 )  # fmt: skip
                 found = run_cell(cell)
                 if isinstance(found, str):
@@ -68,17 +70,22 @@ def _at_least(seconds: dict[tuple[int, int, int], float], width: int, height: in
     )
 
 
+def _kinds(settings: Settings) -> tuple[str, ...]:
+    return PRECISIONS + (COMPILED if settings.compiled else ())
+
+
 def _rows(place: str, batch: int, found: CellFound, settings: Settings) -> Iterator[Row]:
     reference = found.jobs[REFERENCE]
     beside = reference if isinstance(reference, Rounds) else None
     failed = "" if beside else f"the plain module failed within {settings.memory_gib:g} GiB: {reference}"
     once = "" if beside is None or len(beside.cpu) > 1 else "measured once"
-    for precision in PRECISIONS:
+    for precision in _kinds(settings):
         ours = found.jobs[precision]
         if isinstance(ours, str):
             yield LeftOut(GROUP, f"{place} {precision}", ours)
             continue
-        note = "; ".join(text for text in (once, failed) if text)
+        start = f"compiling took {found.starts[precision]:.0f} s" if precision in found.starts else ""
+        note = "; ".join(text for text in (once, start, failed) if text)
         against = "plain eager float32 module" if beside else ""
         yield measured(GROUP, f"{place} {precision}", ours, beside, against=against, per=batch, note=note)
 

@@ -166,7 +166,7 @@ def _network_runner(folder: Path, settings: Settings) -> Iterator[Row]:
     yield measured(
         GROUP, f"run around {network} {side}x{side}, every metric", found["run"], found["alone"],
         against="predict alone, image by image", per=count,
-        note=f"the runner adds {ratio - 1:.1%} (wanted: below 5 %); {count} images, the network loaded beforehand",
+        note=f"the runner adds {ratio - 1:.1%} (wanted of PSCC-Net: below 5 %); {count} images, the network loaded before",
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ class Settings:
         budget: CPU seconds that the measured calls of one cell may take; see :func:`timing.alternate`.
         memory_gib: what the process of one network may hold; beyond it an allocation fails, and the row says so.
         models: networks that are measured; empty for all.
+        compiled: networks also through torch.compile.
     """
 
     quick: bool = False
@@ -32,6 +33,7 @@ class Settings:
     budget: float = 20.0
     memory_gib: float = 8.0
     models: tuple[str, ...] = ()
+    compiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ def _environment() -> Iterator[dict[str, str]]:
 
 def _settings(options: argparse.Namespace) -> Settings:
     plain = QUICK if options.quick else Settings()
-    given = {name: getattr(options, name) for name in ("rounds", "budget", "memory_gib", "models")}
+    given = {name: getattr(options, name) for name in ("rounds", "budget", "memory_gib", "models", "compiled")}
     return settings_from_json(asdict(plain) | {name: value for name, value in given.items() if value is not None})
 
 
@@ -131,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_positive(int), help="at most so many rounds of each measurement (7)")
     parser.add_argument("--budget", type=_positive(float), metavar="SECONDS", help="CPU seconds of one cell's rounds (20); what takes longer is measured once, or left out and listed")  # fmt: skip  # noqa: E501
     parser.add_argument("--memory-gib", type=_positive(float), metavar="GIB", help="what a network's process may hold (8)")  # fmt: skip  # noqa: E501
+    parser.add_argument("--compiled", action="store_true", default=None, help="networks through torch.compile too, which takes minutes to start")  # fmt: skip  # noqa: E501
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers here")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw the growth here, as SVG and PNG")
     parser.add_argument("--compare", type=Path, nargs="+", action=_OneOrTwo, metavar="OLD.json [NEW.json]", help="show what moved since OLD.json")  # fmt: skip  # noqa: E501
