@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imdl_bench.checkpoint import load_checked, read_metadata, read_tensors, write_tensors
@@ -23,6 +25,10 @@ from imdl_bench.weights import Weights, refuse_changed
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SMALLEST_TILE = 256
+FIRST_ON_GPU, THREADS_AHEAD = 2, 4
+Shapes: TypeAlias = tuple[torch.Size, ...]
+# An image's (or a pair's) place among those asked for, the network's inputs, the pixels they were made from.
+Fed: TypeAlias = tuple[int, tuple[Tensor, ...], tuple[Image, ...]]
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -50,8 +56,7 @@ class _Network(ABC):
             warnings.warn("float16 is far slower than float32 on a CPU; bfloat16 is not", stacklevel=3)
         self.precision = precision
         self.settings = dict(settings)
-        if self.device.type == "cuda":
-            self.batch_pixels = 1 << 23
+        self._fitting: dict[Shapes, int] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(weights.seed)
             self.network = self.build(self.settings)
@@ -147,19 +152,46 @@ class _Network(ABC):
         if len({len(images) for images in inputs}) > 1:
             raise UsageError(f"as many donors as probes are needed, not {' and '.join(str(len(i)) for i in inputs)}")
         rows = list(zip(*inputs, strict=True))
-        prepared = [tuple(self._prepared(image) for image in row) for row in rows]
-        groups: dict[tuple[torch.Size, ...], list[int]] = {}
-        for place, tensors in enumerate(prepared):
-            groups.setdefault(tuple(tensor.shape for tensor in tensors), []).append(place)
+        waiting: dict[Shapes, list[Fed]] = {}
         found: dict[int, Prediction] = {}
-        with self._inference():
-            for shapes, places in groups.items():
-                waiting = list(places)
-                while waiting:
-                    count = max(1, self.batch_pixels // max(shape[-2] * shape[-1] for shape in shapes))
-                    chunk, waiting = waiting[:count], waiting[count:]
-                    found |= zip(chunk, self._run(chunk, prepared, rows), strict=True)
+        with self._inference(), closing(self._prepared_ahead(rows)) as ahead:
+            for place, tensors in enumerate(ahead):
+                shapes = tuple(tensor.shape for tensor in tensors)
+                batch = waiting.setdefault(shapes, [])
+                batch.append((place, tensors, rows[place]))
+                if len(batch) >= self._most_of(shapes):
+                    found |= self._run_counted(shapes, waiting.pop(shapes))
+            for shapes, batch in waiting.items():
+                found |= self._run_counted(shapes, batch)
         return [found[place] for place in range(len(rows))]
+
+    def _prepared_ahead(self, rows: Sequence[tuple[Image, ...]]) -> Generator[tuple[Tensor, ...], None, None]:
+        """The network's inputs, in order; a GPU need not wait for them: threads prepare what comes next."""
+        if not on_gpu(self.device):
+            yield from (self._prepared_row(row) for row in rows)
+            return
+        with ThreadPoolExecutor(THREADS_AHEAD) as pool:
+            yield from pool.map(self._prepared_row, rows)
+
+    def _prepared_row(self, row: tuple[Image, ...]) -> tuple[Tensor, ...]:
+        return tuple(self._prepared(image) for image in row)
+
+    def _most_of(self, shapes: Shapes) -> int:
+        """Images of these shapes per forward pass."""
+        if on_gpu(self.device):
+            return self._fitting.get(shapes, FIRST_ON_GPU)
+        return max(1, self.batch_pixels // max(shape[-2] * shape[-1] for shape in shapes))
+
+    def _run_counted(self, shapes: Shapes, batch: Sequence[Fed]) -> dict[int, Prediction]:
+        """One batch by place; on a GPU the first of each shape tells how many fit, unless it ran out of memory."""
+        if not on_gpu(self.device) or shapes in self._fitting:
+            return self._run(shapes, batch)
+        before = torch.cuda.memory_allocated(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        found = self._run(shapes, batch)
+        peak = torch.cuda.max_memory_allocated(self.device) - before
+        self._fitting.setdefault(shapes, images_that_fit(peak, len(batch), free_memory(self.device)))
+        return found
 
     def _prepared(self, image: Image) -> Tensor:
         image = as_image(image)
@@ -170,38 +202,36 @@ class _Network(ABC):
             )
         return self.prepare(image)
 
-    def _run(
-        self, places: Sequence[int], prepared: Sequence[tuple[Tensor, ...]], rows: Sequence[tuple[Image, ...]]
-    ) -> list[Prediction]:
+    def _run(self, shapes: Shapes, batch: Sequence[Fed]) -> dict[int, Prediction]:
         """One batch; out of memory it is halved, then cut in smaller tiles where the network can, then given up."""
-        images = list(zip(*(rows[place] for place in places), strict=True))
         pixels, tile = self.batch_pixels, self.tile
-        found = self._attempt(list(zip(*(prepared[place] for place in places), strict=True)), images)
+        found = self._attempt([tensors for _, tensors, _ in batch], [row for _, _, row in batch])
         if found is not None:
-            return found
-        if self.device.type == "cuda":
+            return {place: prediction for (place, _, _), prediction in zip(batch, found, strict=True)}
+        if on_gpu(self.device):
             torch.cuda.empty_cache()
         # Another thread may have made them smaller meanwhile: what counts is with which ones this attempt began.
-        if len(places) > 1:
-            half = len(places) // 2
+        if len(batch) > 1:
+            half = len(batch) // 2
             self.batch_pixels = min(self.batch_pixels, max(1, pixels // 2))
-            return self._run(places[:half], prepared, rows) + self._run(places[half:], prepared, rows)
+            self._fitting[shapes] = half
+            return self._run(shapes, batch[:half]) | self._run(shapes, batch[half:])
         if tile is not None and self.tile is not None and tile > SMALLEST_TILE:
             self.tile = min(self.tile, max(SMALLEST_TILE, tile // 2))
-            return self._run(places, prepared, rows)
-        height, width = images[0][0].shape[:2]
+            return self._run(shapes, batch)
+        height, width = batch[0][2][0].shape[:2]
         advice = "--device cpu, or --precision bfloat16" if self.device.type != "cpu" else "a machine with more memory"
         raise PredictionError(f"out of memory on {self.device} for one image of {width} x {height}; try {advice}")
 
     def _attempt(
-        self, tensors: Sequence[tuple[Tensor, ...]], images: Sequence[Sequence[Image]]
+        self, prepared: Sequence[tuple[Tensor, ...]], rows: Sequence[tuple[Image, ...]]
     ) -> list[Prediction] | None:
         """Predictions of one batch; None out of memory, with everything that was made for it let go."""
         try:
-            batches = [torch.stack(each).to(self.device) for each in tensors]
+            batches = [to_device(tensors, self.device) for tensors in zip(*prepared, strict=True)]
             with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
                 outputs = self.run(*batches)
-            return self.complete(outputs, *images)
+            return self.complete(outputs, *zip(*rows, strict=True))
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -219,7 +249,8 @@ class _Network(ABC):
     def _inference(self) -> Iterator[None]:
         with ExitStack() as held:
             held.enter_context(torch.inference_mode())
-            if self.device.type == "cuda":
+            if on_gpu(self.device):
+                # A search for the fastest algorithm may end otherwise in the next run, and with it the last bits.
                 # TF32 would round the inputs of float32 convolutions to 10 bits.
                 flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
                 held.enter_context(flags)
@@ -236,8 +267,8 @@ class TorchModel(_Network):
             :meth:`forward` and :meth:`finish` may leave nothing behind in the model or its network. A model that does
             must set it to ``False``.
         least_side: images with a smaller side are refused with an ImageError.
-        batch_pixels: pixels of network input per forward pass; larger batches are cut. 1 on the CPU, where images pass
-            one by one. Halved when memory runs out.
+        batch_pixels: pixels of network input per forward pass on the CPU, where images pass one by one unless it is
+            raised. Halved when memory runs out. On a GPU a batch is as large as its memory allows.
         tile: side of the tiles that :meth:`forward` cuts large inputs into, in pixels; ``None`` where it does not.
             Halved when a single image runs out of memory. Must move no number.
     """
@@ -293,10 +324,52 @@ def to_tensor(image: Image) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)).astype(np.float32))
 
 
-def to_mask(probability: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+def to_mask(probability: Tensor) -> NDArray[np.float32]:
     """A float32 (H, W) array in [0, 1] of its own, from a (H, W) tensor; rounding beyond 0 and 1 is cut off."""
-    mask: np.ndarray[Any, np.dtype[np.float32]] = probability.float().clamp(0, 1).cpu().numpy()
-    return mask
+    return to_masks([probability])[0]
+
+
+def to_masks(probabilities: Iterable[Tensor]) -> list[NDArray[np.float32]]:
+    """As :func:`to_mask`, of several tensors of one device, whatever their sizes; a GPU is waited for once."""
+    masks = [probability.float().clamp(0, 1) for probability in probabilities]
+    if not masks or not on_gpu(masks[0].device):
+        return [mask.numpy() for mask in masks]
+    copies = [pinned(mask.shape, mask.dtype).copy_(mask, non_blocking=True) for mask in masks]
+    torch.cuda.current_stream(masks[0].device).synchronize()
+    # Pinned memory is scarce, and the next batch's masks may lie in the same place.
+    return [copy.numpy().copy() for copy in copies]
+
+
+def to_device(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """One batch of equal tensors; to a GPU from pinned memory, so that the copy is made while the caller goes on."""
+    if not on_gpu(device):
+        return torch.stack(list(tensors))
+    batch = pinned((len(tensors), *tensors[0].shape), tensors[0].dtype)
+    return torch.stack(list(tensors), out=batch).to(device, non_blocking=True)
+
+
+def on_gpu(device: torch.device) -> bool:
+    """Whether copies, memory and streams are a GPU's."""
+    return device.type == "cuda"
+
+
+def pinned(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """An unfilled tensor in memory that a GPU copies from and to by itself. PyTorch reuses it after the copy only."""
+    return torch.empty(shape, dtype=dtype, pin_memory=True)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU that a batch may take: what nobody has, and what PyTorch holds for this process unused."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
+def images_that_fit(peak: int, images: int, free: int) -> int:
+    """The most images, at least 1, that fit in four fifths of ``free`` bytes, where ``images`` took ``peak`` bytes.
+
+    What a batch takes however small it is counts as the images' own, so that larger ones take less than is thought.
+    """
+    return max(1, free * 4 // 5 * images // max(peak, 1))
 
 
 def state_shapes(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imdl_bench.torch_model import TorchModel, state_shapes, to_mask, to_tensor
+from imdl_bench.torch_model import TorchModel, state_shapes, to_masks, to_tensor
 from imdl_bench.types import Image, Prediction
 
 from .error_level import ela_image
@@ -31,11 +31,11 @@ class ElaPpm(TorchModel):
 
     def finish(self, outputs: Tensor, images: Sequence[Image]) -> list[Prediction]:
         tampered = outputs.float().softmax(dim=1)[:, TAMPERED:]
-        masks = (
-            resized(probability[None], torch.Size(image.shape[:2]))
+        masks = to_masks(
+            resized(probability[None], torch.Size(image.shape[:2]))[0, 0]
             for probability, image in zip(tampered, images, strict=True)
         )
-        return [Prediction(mask=to_mask(mask[0, 0])) for mask in masks]
+        return [Prediction(mask=mask) for mask in masks]
 
 
 def network_input(pixels: NDArray[np.uint8], settings: Mapping[str, Any]) -> Tensor:

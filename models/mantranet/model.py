@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imdl_bench.torch_model import TorchModel, state_shapes, to_mask, to_tensor
+from imdl_bench.torch_model import TorchModel, state_shapes, to_masks, to_tensor
 from imdl_bench.types import Image, Prediction
 
 from .detector import AnomalyDetector
@@ -60,7 +60,7 @@ class ManTraNet(TorchModel):
         return [mask(*parts, image, self.tile, own_statistics=own) for image in batch.split(1)]
 
     def finish(self, outputs: list[Tensor], images: Sequence[Image]) -> list[Prediction]:
-        return [Prediction(mask=to_mask(each)) for each in outputs]
+        return [Prediction(mask=mask) for mask in to_masks(outputs)]
 
     def read_official(self, files: Sequence[Path]) -> dict[str, Tensor]:
         keras = [file for file in files if file.suffix in (".h5", ".hdf5")]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imdl_bench.torch_model import TorchModel, state_shapes, to_mask, to_tensor
+from imdl_bench.torch_model import TorchModel, state_shapes, to_masks, to_tensor
 from imdl_bench.types import Image, Prediction
 
 from .layers import DeepLab, settle
@@ -36,10 +36,11 @@ class NCL(TorchModel):
     def finish(self, outputs: Tensor, images: Sequence[Image]) -> list[Prediction]:
         """The probability, not the logit, is interpolated to each photograph's size (bilinear, pixel centres)."""
         forged = outputs.softmax(dim=1)[:, 1:]
-        return [
-            Prediction(mask=to_mask(F.interpolate(one[None], image.shape[:2], mode="bilinear")[0, 0]))
+        masks = to_masks(
+            F.interpolate(one[None], image.shape[:2], mode="bilinear")[0, 0]
             for one, image in zip(forged, images, strict=True)
-        ]
+        )
+        return [Prediction(mask=mask) for mask in masks]
 
 
 def network_input(pixels: NDArray[np.uint8], side: int) -> Tensor:

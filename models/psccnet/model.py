@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from imdl_bench.torch_model import TorchModel, state_shapes, to_mask, to_tensor
+from imdl_bench.torch_model import TorchModel, state_shapes, to_masks, to_tensor
 from imdl_bench.types import Image, Prediction
 
 from .heads import DetectionHead, MaskBranch, resample
@@ -79,11 +79,12 @@ class PSCCNet(TorchModel):
         return Outputs(masks, torch.cat([part.logits for part in parts]))
 
     def finish(self, outputs: Outputs, images: Sequence[Image]) -> list[Prediction]:
-        forged = outputs.logits.softmax(dim=1)[:, 1].tolist()
+        masks = to_masks(
+            interpolate(small[None], size=image.shape[:2], mode="bilinear", align_corners=True)[0, 0]
+            for image, small in zip(images, outputs.masks[0], strict=True)
+        )
         predictions = []
-        for image, small, score in zip(images, outputs.masks[0], forged, strict=True):
-            large = interpolate(small[None], size=image.shape[:2], mode="bilinear", align_corners=True)
-            mask = to_mask(large[0, 0])
+        for mask, score in zip(masks, outputs.logits.softmax(dim=1)[:, 1].tolist(), strict=True):
             if self.settings["score"] == "mask-mean":
                 score = float(mask.mean(dtype=float))
             predictions.append(Prediction(mask=mask, score=score))
