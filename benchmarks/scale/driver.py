@@ -1,0 +1,215 @@
+"""What the driver of a run does, measured: planning, writing rows and pools, and reading a finished run back."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from imdl_bench.engine.scored import Scored
+from scale.costs import DriverCosts
+from scale.pictures import write_pictures
+
+from imdl_bench.cards import Protocol
+from imdl_bench.dataset import load_dataset
+from imdl_bench.distortions import NONE as LEVEL
+from imdl_bench.distortions import parse_distortions
+from imdl_bench.leaderboard import lines_of
+from imdl_bench.metrics.histogram import ScorePool
+from imdl_bench.planning import Options, plan_run
+from imdl_bench.records import Row, RunFile
+from imdl_bench.remembered import hash_files
+from imdl_bench.runs import read_run
+from imdl_bench.tables import export_rows
+
+TINY = 1500  # pictures of 16x16 whose planning is timed
+FINISHED = 4000  # rows of the run that is read back
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished run of one level: bytes of its file, CPU seconds to read, to sum up and to export it, bytes held."""
+
+    rows: int
+    stored: int
+    reading: float
+    summing: float
+    exporting: float
+    held: int
+
+
+def measure_driver(folder: Path, scored: Sequence[Scored], protocol: Protocol, *, ray: bool) -> DriverCosts:
+    """Everything that one process does for all workers. Works in ``folder``."""
+    os.environ["IMDL_BENCH_CACHE"] = str(folder / "cache")
+    write_pictures(folder / "tiny", TINY, ((16, 16),))
+    files = sorted((folder / "tiny").rglob("*.*"))
+    index, sample_bytes = _index(folder / "tiny")
+    big = folder / "big"
+    big.write_bytes(np.random.default_rng(0).bytes(64 << 20))
+    per_file = _seconds(lambda: hash_files(files, 1, lambda _: None)) / len(files)
+    rate = big.stat().st_size / _seconds(lambda: hash_files([big], 1, lambda _: None))
+    rows, pool = _many(scored, 2000)
+    row, shard, stored = _writing(folder / "rows.sqlite", rows)
+    finished = finishing(finished_run(folder, protocol, scored, FINISHED))
+    return DriverCosts(
+        start=_start(folder, ray=ray),
+        index=index,
+        sample_bytes=sample_bytes,
+        hash_bytes_per_second=rate,
+        hash_file=per_file,
+        plan_prediction=_planning(folder, protocol),
+        row=row,
+        pool=_pooling(pool),
+        pool_memory=float(pool.histogram.nbytes),
+        shard=shard,
+        stored_row_bytes=stored,
+        finish_row=(finished.reading + finished.summing + finished.exporting) / FINISHED,
+        finish_row_bytes=finished.held / FINISHED,
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def _index(folder: Path) -> tuple[float, float]:
+    """Seconds and bytes per image."""
+    load_dataset("folder", folder)
+    seconds = _seconds(lambda: load_dataset("folder", folder))
+    tracemalloc.start()
+    dataset = load_dataset("folder", folder)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return seconds / len(dataset), held / len(dataset)
+
+
+def _planning(folder: Path, protocol: Protocol) -> float:
+    """Seconds per image and level, once all files are hashed: a plan of all levels against one of none."""
+    line = protocol.data[0].model_copy(update={"dataset": "folder", "split": "full", "keep": "all"})
+    every = protocol.model_copy(update={"data": [line]})
+    plain = every.model_copy(update={"distort": []})
+    options = Options(out=folder / "plans", workers=1)
+
+    def planning(card: Protocol) -> float:
+        return _seconds(lambda: plan_run(card, ["ela"], folder / "tiny", options, lambda _: None))
+
+    planning(plain)  # hashes the files
+    without, with_levels = planning(plain), planning(every)
+    return max(0.0, with_levels - without) / (TINY * max(1, len(parse_distortions(protocol.distort)) - 1))
+
+
+def _many(scored: Sequence[Scored], count: int) -> tuple[list[Row], ScorePool]:
+    """``count`` rows like those measured, under names of their own, and the pool that holds them."""
+    found = [row for each in scored for row in each.rows]
+    rows = [
+        replace(found[place % len(found)], sample=f"picture-{place:08}.jpg", position=place, group=None)
+        for place in range(count)
+    ]
+    pool = ScorePool()
+    pixels = [each for one in scored for each in one.pixels]
+    for place in range(count):
+        histogram = pixels[place % len(pixels)].histogram
+        if histogram is not None:
+            pool.histogram += histogram
+    pool.bits = None
+    return rows, pool
+
+
+def _writing(path: Path, rows: Sequence[Row]) -> tuple[float, float, float]:
+    """Seconds per row (with its unpacking from a message) and per transaction, and bytes per row."""
+    message = pickle.dumps(list(rows))
+    unpacking = _seconds(lambda: pickle.loads(message)) / len(rows)
+    with RunFile(path, write=True) as file:
+        started = time.perf_counter()
+        file.append(rows[:-20], {})
+        whole = time.perf_counter() - started
+        started = time.perf_counter()
+        for row in rows[-20:]:
+            file.append([row], {})
+        single = (time.perf_counter() - started) / 20
+    return whole / (len(rows) - 20) + unpacking, single, path.stat().st_size / len(rows)
+
+
+def _pooling(pool: ScorePool) -> float:
+    """Unpack a level's pool of a shard, merge it, pack the whole."""
+    packed, whole = pool.to_bytes(), ScorePool.from_bytes(pool.to_bytes())
+
+    def once() -> None:
+        whole.merge(ScorePool.from_bytes(packed))
+        whole.to_bytes()
+
+    return sum(_seconds(once) for _ in range(10)) / 10
+
+
+def finished_run(folder: Path, protocol: Protocol, scored: Sequence[Scored], count: int) -> Path:
+    """A run of one level with so many rows like those measured, as the engine would have left it."""
+    line = protocol.data[0].model_copy(update={"dataset": "folder", "split": "full", "keep": "all"})
+    card = protocol.model_copy(update={"data": [line], "distort": [], "version": count})
+    cell = plan_run(card, ["ela"], folder / "tiny", Options(out=folder / "runs", workers=1), lambda _: None)[0].cells[0]
+    rows, pool = _many(scored, count)
+    with RunFile(cell.folder / "run.sqlite", write=True) as file:
+        file.append(rows, {LEVEL: pool})
+        file.write_meta({"n_samples": count}, replace=True)
+    return cell.folder / "run.sqlite"
+
+
+def finishing(path: Path) -> Finished:
+    """Read a run back, sum it up with its intervals, write its rows beside it."""
+    reading = _seconds(lambda: read_run(path))
+    tracemalloc.start()
+    run = read_run(path)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return Finished(
+        rows=len(run.rows(LEVEL)),
+        stored=path.stat().st_size,
+        reading=reading,
+        summing=_seconds(lambda: lines_of(run)),
+        exporting=_seconds(lambda: export_rows(path, timing=False)),
+        held=held,
+    )
+
+
+def _start(folder: Path, *, ray: bool) -> float:
+    """Wall seconds of the command with next to nothing to do, less those of a worker's start."""
+    write_pictures(folder / "few", 3, ((16, 16),))
+    engine = ["--engine", "ray", "--workers", "1"] if ray else []
+    command = ["run", "own-images", "--model", "ela", "--data", folder / "few", "--out", folder / "few-run", *engine]
+    code = f"import sys; from imdl_bench.cli import main; sys.exit(main({[str(each) for each in command]}))"
+    whole = _until(code, "")
+    return max(0.0, whole - measure_worker_start(1)) if ray else whole
+
+
+def measure_worker_start(workers: int) -> float:
+    """Wall seconds until so many workers of Ray answer that import what networks need; of 0, a plain process does."""
+    if workers == 0:
+        return _until("import imdl_bench.torch_model", "")
+    code = f"""
+import time, ray
+ray.init(num_cpus={workers}, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+@ray.remote(num_cpus=1)
+class Worker:
+    def ready(self):
+        import imdl_bench.torch_model
+started = time.perf_counter()
+ray.get([each.ready.remote() for each in [Worker.remote() for _ in range({workers})]])
+print("seconds", time.perf_counter() - started)
+"""
+    return _until(code, "seconds")
+
+
+def _until(code: str, word: str) -> float:
+    """Wall seconds of a fresh interpreter, or what it prints after a word."""
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = [line.split()[1] for line in done.stdout.splitlines() if word and line.startswith(word)]
+    return float(said[0]) if said else time.perf_counter() - started

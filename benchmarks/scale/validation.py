@@ -1,0 +1,146 @@
+"""Real runs of the ray engine on this machine, held against predictions from costs measured just before."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import yaml
+from scale.costs import Costs, read_costs
+from scale.grid import Cell, Cluster, Grid, GridData, GridModel, Habits, cells_of
+from scale.pictures import write_pictures
+from scale.simulation import simulate
+
+from imdl_bench import catalog
+from imdl_bench.cache import write_atomically
+from imdl_bench.dataset import load_dataset
+from imdl_bench.distortions import parse_distortions
+
+SIZES = ((256, 256), (384, 256))
+LEVELS = ["none", {"jpeg": {"quality": [70]}}, {"gaussian_blur": {"kernel": [5]}}]
+WITHIN = 0.15
+HERE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run: wall seconds predicted and taken, and the load of the machine before."""
+
+    workers: int
+    predicted: float
+    taken: float
+    load: float
+
+    @property
+    def error(self) -> float:
+        """Of the prediction, as a share of what was taken."""
+        return self.predicted / self.taken - 1
+
+
+def validate(out: Path, model: str, images: int, workers: Sequence[int], rounds: int) -> int:
+    """Measure, predict, run; per round once with each number of workers. 0 where all are within 15 %, else 1."""
+    write_pictures(out / "data", images, SIZES)
+    protocol = out / "protocol.yaml"
+    protocol.write_text(yaml.safe_dump(_protocol()))
+    trials = []
+    for turn in range(rounds):
+        for count in workers:
+            load = os.getloadavg()[0]
+            costs = _measured(out / f"costs-{turn}-{count}", model, protocol, count)
+            predicted = _predicted(costs, model, out / "data", protocol, count)
+            taken = _run(protocol, model, out / "data", out / f"run-{turn}-{count}", count)
+            trials.append(Trial(count, predicted, taken, load))
+            print(_line(trials[-1]), flush=True)
+    found = [asdict(each) | {"error": each.error} for each in trials]
+    write_atomically(out / "validation.json", (json.dumps(found, indent=1) + "\n").encode())
+    return int(any(abs(each.error) > WITHIN for each in trials))
+
+
+def _line(trial: Trial) -> str:
+    return (
+        f"{trial.workers} workers: predicted {trial.predicted:6.1f} s, taken {trial.taken:6.1f} s, "
+        f"{trial.error:+.1%}; load average before {trial.load:.1f} on {os.cpu_count()} processors"
+    )
+
+
+def _protocol() -> dict[str, Any]:
+    """As the protocol that costs are measured for, on pictures of one's own at a few levels."""
+    base = catalog.load_protocol("robustness")
+    return {
+        "name": "validation", "version": 1, "title": "A real run for the simulation", "task": base.task,
+        "source": "benchmark", "data": [{"dataset": "folder", "split": "full", "keep": "forged"}],
+        "distort": LEVELS, "metrics": base.metrics,
+    }  # fmt: skip
+
+
+def _measured(stem: Path, model: str, protocol: Path, count: int) -> Costs:
+    """Costs while as many processes measure as will work: they share this machine's memory and processors."""
+    sizes = ",".join(f"{width}x{height}" for width, height in SIZES)
+    paths = [stem.with_name(f"{stem.name}-{place}.json") for place in range(count)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(HERE / "simulate_scale.py"), "measure", "--out", str(path), "--model", model,
+             "--protocol", str(protocol), "--sizes", sizes, "--repeats", "3", "--ray", str(count)],
+            stdout=subprocess.DEVNULL,
+        )
+        for path in paths
+    ]  # fmt: skip
+    for process in running:
+        if process.wait():
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+    return _averaged([read_costs(path) for path in paths])
+
+
+def _averaged(found: Sequence[Costs]) -> Costs:
+    first = found[0]
+    model = next(iter(first.models))
+    same = [costs.models[model] for costs in found]
+    forward = _mean_points([each.forward for each in same])
+    score = _mean_points([each.score for each in same])
+    models = {model: replace(same[0], forward=forward, score=score)}
+    driver = replace(first.driver, start=mean(costs.driver.start for costs in found))
+    starts = mean(costs.worker_start for costs in found)
+    return replace(first, models=models, driver=driver, worker_start=starts)
+
+
+def _mean_points(found: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
+    return [[mean(column) for column in zip(*points, strict=True)] for points in zip(*found, strict=True)]
+
+
+def _predicted(costs: Costs, model: str, data: Path, protocol: Path, count: int) -> float:
+    """The makespan on processors, one thread each, as the wall clock goes; images are those of the run."""
+    areas = [_area(sample.image) for sample in load_dataset("folder", data).samples if sample.forged]
+    levels = tuple(each.name for each in parse_distortions(LEVELS))
+    grid = Grid((GridModel(model, model),), (GridData("folder", len(areas), mean(areas), 0.0),), levels)
+    cluster = Cluster(count, cores=1, flops=None, per_node=count, hashing=1, spread=0.0)
+    cells: list[Cell] = cells_of(grid, costs, cluster, seed=0, clock="wall")
+    return simulate(cells, grid, costs, cluster, Habits()).makespan
+
+
+def _area(path: Path) -> float:
+    import PIL.Image
+
+    with PIL.Image.open(path) as image:
+        return image.width * image.height / 1e6
+
+
+def _run(protocol: Path, model: str, data: Path, out: Path, count: int) -> float:
+    """Wall seconds of the command, with a cache of its own."""
+    card = catalog.model_card(model)
+    spec = f"{model}@random" if card.weights is not None else model
+    command = [sys.executable, "-m", "imdl_bench", "run", protocol, "--model", spec, "--data", data, "--out", out,
+               "--engine", "ray", "--workers", count, "--quiet"]  # fmt: skip
+    started = time.perf_counter()
+    subprocess.run(
+        [str(each) for each in command],
+        check=True, stdout=subprocess.DEVNULL, env=os.environ | {"IMDL_BENCH_CACHE": str(out / "cache")},
+    )  # fmt: skip
+    return time.perf_counter() - started
