@@ -102,20 +102,25 @@ def _outcomes(
 
 
 def _ablations(cluster: Cluster) -> dict[str, tuple[Cluster, Habits]]:
-    """One change each."""
+    """One change each to the engine; below, to one whose driver neither merges pools nor writes rows nor sums up."""
+    light = Habits(row_seconds=0.0, pool_seconds=0.0, finish_on_workers=True)
     return {
-        "fixed shares": (cluster, Habits(policy="static")),
-        "cells in order": (cluster, Habits(policy="in-order")),
-        "shards of at most 20 s": (cluster, Habits(most_seconds=20.0)),
-        "shards of at least 30 s": (cluster, Habits(least_seconds=30.0)),
         "next shard before writing": (cluster, Habits(writes_first=False)),
         "pools merged for nothing": (cluster, Habits(pool_seconds=0.0)),
         "rows written for nothing": (cluster, Habits(row_seconds=0.0)),
-        "object store, 20 GB/s": (replace(cluster, storage=20e9), Habits()),
-        "one decode for 4 models": (cluster, Habits(sharing=4)),
-        "one decode for all models": (cluster, Habits(sharing=30)),
-        "a node fails every 24 h": (replace(cluster, mtbf_hours=24.0), Habits()),
-        "5 % of workers at half speed": (replace(cluster, slow=0.05), Habits()),
+        "shards of up to 600 s": (cluster, Habits(most_seconds=600.0)),
+        "light driver": (cluster, light),
+        "light, fixed shares": (cluster, replace(light, policy="static")),
+        "light, cells in order": (cluster, replace(light, policy="in-order")),
+        "light, shards of up to 20 s": (cluster, replace(light, most_seconds=20.0)),
+        "light, shards of 30 s and more": (cluster, replace(light, least_seconds=30.0)),
+        "light, object store of 20 GB/s": (replace(cluster, storage=20e9), light),
+        "light, 32 cores per GPU": (replace(cluster, cores=32), light),
+        "light, one decode for 4 models": (cluster, replace(light, sharing=4)),
+        "light, one decode for all models": (cluster, replace(light, sharing=30)),
+        "light, a node fails every 24 h": (replace(cluster, mtbf_hours=24.0), light),
+        "light, 5 % of workers at half speed": (replace(cluster, slow=0.05), light),
+        "light, fixed shares, 5 % at half speed": (replace(cluster, slow=0.05), replace(light, policy="static")),
     }
 
 

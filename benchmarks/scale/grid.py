@@ -97,6 +97,8 @@ class Habits:
         writes_first: the driver hands out the next shard only when it has written the last.
         sharing: models that are scored from one reading and decoding of an image.
         remembered: hashes of all files are known from an earlier run.
+        finish_on_workers: each level of a finished run is read back and summed up by a worker, not by the driver.
+        least_seconds, most_seconds: of a shard, in place of the schedule's.
     """
 
     policy: str = "schedule"
@@ -105,6 +107,7 @@ class Habits:
     writes_first: bool = True
     sharing: int = 1
     remembered: bool = False
+    finish_on_workers: bool = False
     least_seconds: float | None = None
     most_seconds: float | None = None
 

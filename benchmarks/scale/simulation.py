@@ -29,7 +29,8 @@ class Outcome:
     Attributes:
         plan, work, finish: of the driver before the first shard, of the workers, of the driver after the last.
         ideal: ``work`` if all workers were busy with predictions from first to last.
-        busy: share of the workers' time that went into predictions; ``waiting``: for the driver;
+        busy: share of the workers' time that went into predictions; ``gpu_busy``: in which their GPU had work; others
+            had the processors alone at work, on pixels; ``waiting``: for the driver;
             ``storage_waiting``: for bytes; ``loading``: models; ``lost``: work to be repeated, and repairs;
             ``tail``: start, and nothing left to do.
         driver_busy: share of ``work`` in which the driver handled messages; ``queue``: most messages waiting for it.
@@ -42,6 +43,7 @@ class Outcome:
     finish: float
     ideal: float
     busy: float
+    gpu_busy: float
     waiting: float
     storage_waiting: float
     loading: float
@@ -282,9 +284,10 @@ def simulate(
         gpus=cluster.gpus,
         plan=plan_seconds(cells, grid, costs, cluster, habits),
         work=work,
-        finish=predictions * driver.finish_row / cluster.cpu_speed,
+        finish=_finish_seconds(cells, costs, cluster, habits),
         ideal=total / run.speed,
         busy=sums.busy / time,
+        gpu_busy=sum(_on_gpu(cell) for cell in cells) / time,
         waiting=sums.waiting / time,
         storage_waiting=sums.storage / time,
         loading=sums.loading / time,
@@ -306,6 +309,19 @@ def simulate(
         finish_memory=largest * driver.finish_row_bytes,
         stored_bytes=predictions * driver.stored_row_bytes,
     )
+
+
+def _finish_seconds(cells: Sequence[Cell], costs: Costs, cluster: Cluster, habits: Habits) -> float:
+    """Of the driver; or of threads of the workers, which cannot be faster than the longest level of one run."""
+    row = costs.driver.finish_row / cluster.cpu_speed
+    whole = row * sum(cell.images * cell.costs.predictions for cell in cells)
+    if not habits.finish_on_workers:
+        return whole
+    return max(whole / (cluster.gpus * cluster.cores), row * max(cell.images for cell in cells))
+
+
+def _on_gpu(cell: Cell) -> float:
+    return cell.costs.gpu.of(cell.images, float(cell.summed[-1])) if cell.costs.gpu is not None else 0.0
 
 
 def plan_seconds(cells: Sequence[Cell], grid: Grid, costs: Costs, cluster: Cluster, habits: Habits) -> float:

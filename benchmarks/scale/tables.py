@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEADER = (
-    f"{'GPUs':>5}{'makespan':>12}{'plan':>10}{'work':>12}{'finish':>12}{'effic.':>8}{'idle':>7}{'driver':>8}"
+    f"{'GPUs':>5}{'makespan':>12}{'plan':>10}{'work':>12}{'finish':>12}{'effic.':>8}{'idle':>7}{'GPU':>7}{'driver':>8}"
     f"{'queue':>7}{'read MB/s':>11}{'sent MB/s':>11}{'shards':>9}{'loads':>7}"
 )
 
@@ -29,8 +29,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def _line(each: Outcome) -> str:
     return (
         f"{each.gpus:>5}{duration(each.makespan):>12}{duration(each.plan):>10}{duration(each.work):>12}"
-        f"{duration(each.finish):>12}{each.efficiency:>8.3f}{1 - each.busy:>7.3f}{each.driver_busy:>8.3f}"
-        f"{each.queue:>7}{each.read_rate / 1e6:>11.1f}{each.message_rate / 1e6:>11.2f}{each.shards:>9}{each.loads:>7}"
+        f"{duration(each.finish):>12}{each.efficiency:>8.3f}{1 - each.busy:>7.3f}"
+        f"{each.gpu_busy:>7.3f}{each.driver_busy:>8.3f}{each.queue:>7}"
+        f"{each.read_rate / 1e6:>11.1f}{each.message_rate / 1e6:>11.2f}{each.shards:>9}{each.loads:>7}"
     )
 
 
