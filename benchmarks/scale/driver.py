@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from imdl_bench.engine.scored import Scored
 from scale.costs import DriverCosts
 from scale.pictures import write_pictures
 
@@ -21,6 +20,7 @@ from imdl_bench.cards import Protocol
 from imdl_bench.dataset import load_dataset
 from imdl_bench.distortions import NONE as LEVEL
 from imdl_bench.distortions import parse_distortions
+from imdl_bench.engine.scored import Scored
 from imdl_bench.leaderboard import lines_of
 from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.metrics.pixel import PixelScores
@@ -206,14 +206,18 @@ def measure_worker_start(workers: int) -> float:
     if workers == 0:
         return _until("import imdl_bench.torch_model", "")
     code = f"""
-import time, ray
-ray.init(num_cpus={workers}, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-@ray.remote(num_cpus=1)
-class Worker:
+import os, time
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+from imdl_bench.engine.ray import ShardWorker
+class Worker(ShardWorker):
     def ready(self):
         import imdl_bench.torch_model
+        return self.about()
+ray.init("local", num_cpus={workers}, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 started = time.perf_counter()
-ray.get([each.ready.remote() for each in [Worker.remote() for _ in range({workers})]])
+crew = [ray.remote(num_cpus=1)(Worker).remote(1) for _ in range({workers})]
+ray.get([each.ready.remote() for each in crew])
 print("seconds", time.perf_counter() - started)
 """
     return _until(code, "seconds")

@@ -13,8 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imdl_bench.engine.decoded import Decoded, decode, distort
-from imdl_bench.engine.scored import Scored, score
 from scale.costs import Costs, LevelCosts, ModelCosts
 from scale.driver import Finished, finished_run, finishing, measure_driver, measure_worker_start
 from scale.pictures import write_pictures
@@ -24,6 +22,8 @@ from imdl_bench.batching import predict_each
 from imdl_bench.cards import UNTRAINED, Protocol
 from imdl_bench.dataset import Dataset, load_dataset
 from imdl_bench.distortions import NONE, Distortion, parse_distortions
+from imdl_bench.engine.decoded import Decoded, decode, distort
+from imdl_bench.engine.scored import Scored, score
 from imdl_bench.metrics.histogram import ScorePool
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.types import Prediction
