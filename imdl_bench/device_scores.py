@@ -27,4 +27,6 @@ def sort_scores(mask: Tensor, truth: Tensor) -> SortedScores:
 def sort_scores_on(device: str, mask: NDArray[np.float32], truth: NDArray[np.bool_]) -> SortedScores:
     """As :func:`sort_scores`, of arrays: they are copied to ``device`` first."""
     arrays = (np.ascontiguousarray(mask), np.ascontiguousarray(truth))
-    return sort_scores(*(torch.from_numpy(array).to(device) for array in arrays))
+    # On a stream of its own it need not wait for the next batch, which the network has begun.
+    with torch.cuda.stream(torch.cuda.Stream(device) if device.startswith("cuda") else None):
+        return sort_scores(*(torch.from_numpy(array).to(device) for array in arrays))

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from imdl_bench.batching import MAX_WAITING_PIXELS, ShapeBatches, predict_each
 from imdl_bench.dataset import Dataset
 from imdl_bench.distortions import Distortion
 from imdl_bench.engine.decoded import Decoded, decode, distort
-from imdl_bench.engine.scored import Scored, failed, score
+from imdl_bench.engine.scored import Scored, Sort, failed, score
 from imdl_bench.errors import ImageError, PredictionError
 from imdl_bench.memory import keep_freed_memory, pixels_at_once
+from imdl_bench.metrics.histogram import sort_scores
 from imdl_bench.metrics.names import Metric
 from imdl_bench.predictions import Recorded
 from imdl_bench.threads import one_thread_each
@@ -56,6 +58,16 @@ class Entrant:
     def concurrent(self) -> bool:
         """Whether several threads may ask it at once, for one image each."""
         return isinstance(self.model, Recorded) or bool(getattr(self.model, "concurrent", False))
+
+    @property
+    def sort(self) -> Sort:
+        """What sorts the pixels of its masks: a network's GPU, if it is on one."""
+        device = str(getattr(self.model, "device", "cpu"))
+        if not device.startswith("cuda"):
+            return sort_scores
+        from imdl_bench.device_scores import sort_scores_on
+
+        return partial(sort_scores_on, device)
 
 
 # By the place of the entrant.
@@ -224,4 +236,4 @@ def _score_answer(
 ) -> Scored:
     if isinstance(answer, str):
         return failed(decoded, f"{entrant.label}: {answer}")
-    return score(decoded, answer, seconds, work.metrics, pixels_of_all=work.pixels_of_all)
+    return score(decoded, answer, seconds, work.metrics, pixels_of_all=work.pixels_of_all, sort=entrant.sort)

@@ -194,7 +194,7 @@ def _ray(address: str | None, processes: int | None) -> Iterator[Any]:
     paths = {name: value for name, value in os.environ.items() if name.startswith("IMDL_BENCH_")}
     try:
         ray.init(
-            address or "local", log_to_driver=False, logging_level=logging.ERROR,
+            address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False,
             runtime_env={"env_vars": paths} if paths else None, **({} if address else own),
         )  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imdl_bench import records
 from imdl_bench.distortions import NONE
 from imdl_bench.engine.decoded import Decoded
-from imdl_bench.metrics.histogram import coarsen, pack_counts
+from imdl_bench.metrics.histogram import SortedScores, coarsen, pack_counts
 from imdl_bench.metrics.names import Metric
 from imdl_bench.metrics.pixel import PixelScores, score_pixels
 from imdl_bench.records import Row
 from imdl_bench.thumbnails import KeptMask, mask_thumbnail
 from imdl_bench.types import DONOR, Prediction
+
+Sort: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.bool_]], SortedScores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,18 @@ def failed(decoded: Decoded, reason: str) -> Scored:
 
 
 def score(
-    decoded: Decoded, prediction: Prediction, seconds: float | None, metrics: Sequence[Metric], *, pixels_of_all: bool
-) -> Scored:
+    decoded: Decoded, prediction: Prediction, seconds: float | None, metrics: Sequence[Metric], *,
+    pixels_of_all: bool, sort: Sort,
+) -> Scored:  # fmt: skip
     """Score one prediction that was checked.
 
     Args:
         seconds: that the model took; none for predictions made elsewhere.
         pixels_of_all: pixels of pristine images count too.
+        sort: what sorts the pixels of a mask float32 (H, W) with its truth bool (H, W).
     """
     prediction = _moved_back(decoded, prediction)
-    rows, pixels = _scored(decoded, prediction, seconds, metrics, pixels_of_all)
+    rows, pixels = _scored(decoded, prediction, seconds, metrics, pixels_of_all, sort)
     return Scored(decoded.distortion, rows, pixels, _clean_masks(decoded, prediction))
 
 
@@ -65,8 +70,9 @@ def _moved_back(decoded: Decoded, prediction: Prediction) -> Prediction:
 
 
 def _scored(
-    decoded: Decoded, prediction: Prediction, seconds: float | None, metrics: Sequence[Metric], pixels_of_all: bool
-) -> tuple[list[Row], list[PixelScores]]:
+    decoded: Decoded, prediction: Prediction, seconds: float | None, metrics: Sequence[Metric], pixels_of_all: bool,
+    sort: Sort,
+) -> tuple[list[Row], list[PixelScores]]:  # fmt: skip
     row = _row(decoded, seconds=seconds, score=prediction.score)
     if prediction.mask is None:
         return [row], []
@@ -76,10 +82,11 @@ def _scored(
     of_pixels = any(metric.level == "pixel" for metric in metrics)
     if truth is None or not of_pixels or not (decoded.sample.forged or pixels_of_all):
         return [row], []
-    scores = score_pixels(prediction.mask, truth, metrics)
+    scores = score_pixels(prediction.mask, truth, metrics, sort(prediction.mask, truth))
     rows, all_scores = [_with_pixels(row, scores)], [scores]
     if len(decoded.truths) == 2 and decoded.truths[1] is not None and prediction.donor_mask is not None:
-        scores = score_pixels(prediction.donor_mask, decoded.truths[1], metrics)
+        donor_truth = decoded.truths[1]
+        scores = score_pixels(prediction.donor_mask, donor_truth, metrics, sort(prediction.donor_mask, donor_truth))
         shape = decoded.images[1].shape
         donor = replace(row, sample=row.sample + DONOR, height=shape[0], width=shape[1], score=None)
         rows.append(_with_pixels(replace(donor, mask_mean=None, mask_max=None, seconds=None), scores))
