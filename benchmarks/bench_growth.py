@@ -78,7 +78,7 @@ def _of_network(name: str, sizes: tuple[tuple[int, int], ...], settings: Setting
             continue
         cell = Cell(
             name, width, height, 1, ("float32",), reference=False,
-            rounds=3, budget=settings.budget, memory_gib=settings.memory_gib,
+            rounds=1, budget=settings.budget, memory_gib=settings.memory_gib,
         )  # fmt: skip
         found = run_cell(cell)
         rounds = found.jobs["float32"] if isinstance(found, CellFound) else found

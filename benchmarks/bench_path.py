@@ -113,7 +113,7 @@ def _scoring(width: int, height: int, settings: Settings) -> Iterator[Measuremen
 
 def _null_runner(folder: Path, settings: Settings) -> Iterator[Measurement]:
     """With one worker and with two; the reference does by hand what must be done for every image."""
-    count = 12 if settings.quick else 120
+    count = 12 if settings.quick else 240
     data, rules = folder / "data", protocol("bench-null")
     write_data(data, count, 128 if settings.quick else 512)
     metrics = every_metric("per-image")
@@ -166,7 +166,7 @@ def _network_runner(folder: Path, settings: Settings) -> Iterator[Row]:
     yield measured(
         GROUP, f"run around {network} {side}x{side}, every metric", found["run"], found["alone"],
         against="predict alone, image by image", per=count,
-        note=f"the runner adds {ratio - 1:.1%} (wanted of PSCC-Net: below 5 %); {count} images, the network loaded before",
+        note=f"the runner adds {ratio - 1:.1%} (of PSCC-Net wanted: below 5 %); {count} images, network loaded before",
     )  # fmt: skip
 
 

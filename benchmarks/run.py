@@ -43,7 +43,7 @@ QUICK = Settings(quick=True, rounds=3, budget=4.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write; 0 done, 1 a group failed, 2 wrong usage."""
+    """Measure, print, write; 0 done, 1 a group failed, 2 wrong usage, 130 stopped by Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -53,10 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(known) == 2:
         print_changes(known[0], known[1])
         return 0
-    report, failed = _measure(options.only or GROUPS, _settings(options))
+    try:
+        report, failed = _measure(options.only or GROUPS, _settings(options), options.out)
+    except KeyboardInterrupt:
+        print("stopped; --out has the groups that were done", file=sys.stderr)
+        return 130
     print_left_out(report.left_out)
-    if options.out is not None:
-        write_report(report, options.out)
     if options.figures is not None:
         for path in draw(report.growths, options.figures):
             print(f"wrote {path}", file=sys.stderr)
@@ -65,12 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _measure(groups: Sequence[str], settings: Settings) -> tuple[Report, bool]:
+def _measure(groups: Sequence[str], settings: Settings, out: Path | None) -> tuple[Report, bool]:
+    """The report, and whether a group failed; written after each group, because a long run may be stopped."""
     report, failed = Report({}, settings), False
     with _environment() as environment:
         for group in groups:
             print(f"measuring {group} ...", file=sys.stderr, flush=True)
             failed |= not _measure_group(group, report, environment)
+            if out is not None:
+                write_report(report, out)
     return report, failed
 
 
