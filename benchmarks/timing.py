@@ -62,10 +62,10 @@ def alternate(
 
 def _repeats(job: Callable[[], object], first: Rounds) -> int:
     """Calls per round. A first call may be far slower than the next ones, so a short one is asked again."""
-    wall = first.wall[0]
-    if wall < LONG_SECONDS:
-        wall = _timed(job, 1)[1]
-    return max(1, math.ceil(LEAST_SECONDS / max(wall, 1e-7)))
+    cpu = first.cpu[0]
+    if cpu < LONG_SECONDS:
+        cpu = _timed(job, 1)[0]
+    return max(1, math.ceil(LEAST_SECONDS / max(cpu, 1e-7)))
 
 
 def _timed(job: Callable[[], object], repeats: int) -> tuple[float, float]:

@@ -6,10 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+sys.path.append(str(ROOT / "benchmarks"))
+from compare import interval
+from measurement import Spread, fitted, measured
+from timing import Rounds, alternate
 
 
 def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -20,6 +26,62 @@ def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def rows(path: Path, kind: str) -> list[dict]:
     return [row for row in json.loads(path.read_text())["rows"] if row["row"] == kind]
+
+
+def test_jobs_take_turns_after_a_call_of_each_that_is_not_counted() -> None:
+    calls: list[str] = []
+
+    def job(name: str) -> None:
+        calls.append(name)
+        started = time.process_time()
+        while time.process_time() - started < 0.03:
+            pass
+
+    found = alternate({"a": lambda: job("a"), "b": lambda: job("b")}, rounds=3)
+    assert calls == ["a", "b", "a", "b", "a", "b", "a", "b", "a", "b"]  # a first and a second call tell what it takes
+    assert all(len(found[name].cpu) == len(found[name].wall) == 3 for name in "ab")
+    assert 0.03 <= min(found["a"].cpu) < 0.05
+
+
+def test_a_short_job_is_repeated_until_the_clock_can_tell() -> None:
+    calls: list[int] = []
+    found = alternate({"short": lambda: calls.append(1)}, rounds=2)
+    assert len(calls) > 500
+    assert min(found["short"].cpu) < 1e-4
+
+
+def test_beyond_the_budget_the_first_calls_are_the_measurement() -> None:
+    calls: list[str] = []
+    jobs = {name: lambda name=name: calls.append(name) or sum(range(3_000_000)) for name in "ab"}
+    found = alternate(jobs, rounds=9, budget=1e-3)
+    assert [len(found[name].cpu) for name in "ab"] == [1, 1]
+
+
+def test_a_job_that_fails_is_told_and_the_others_are_measured() -> None:
+    found = alternate({"bad": lambda: 1 / 0, "good": lambda: None}, 2, failures=(ZeroDivisionError,))
+    assert found["bad"] == "division by zero"
+    assert len(found["good"].cpu) == 2
+
+
+def test_a_ratio_is_made_round_by_round_and_seconds_are_per_image() -> None:
+    ours, reference = Rounds((1.0, 2.0, 4.0), (2.0, 3.0, 4.0), 5.0), Rounds((2.0, 4.0, 12.0), (2.0, 4.0, 12.0), 7.0)
+    row = measured("networks", "a", ours, reference, against="b", per=2)
+    assert row.ratio == Spread(2.0, 2.0, 2.5)
+    assert (row.ours_cpu.median, row.ours_wall, row.reference_cpu.median) == (1.0, 1.5, 2.0)
+    assert (row.peak_mib, row.reference_peak_mib, row.rounds) == (5.0, 7.0, 3)
+
+
+def test_growth_finds_the_power_behind_points() -> None:
+    sizes = [1.0, 2.0, 4.0, 8.0]
+    growth = fitted("growth", "a", "images", sizes, [3 * size**1.5 for size in sizes])
+    assert growth.exponent == pytest.approx(1.5)
+    assert growth.error == pytest.approx(0, abs=1e-9)
+    assert growth.last_exponent == pytest.approx(1.5)
+
+
+def test_few_rounds_widen_the_interval_of_a_median() -> None:
+    assert interval(Spread(1.0, 0.9, 1.1), 4) == pytest.approx((1 - 0.157, 1 + 0.157))
+    assert interval(Spread(1.0, 0.9, 1.1), 10_000) == pytest.approx((0.9, 1.1))
 
 
 @pytest.mark.parametrize("group", ["metrics", "path"])
