@@ -77,19 +77,26 @@ class _Network(ABC):
     def settle(self) -> None:  # noqa: B027  (most networks need nothing)
         """What fresh weights need before they are of any use in eval mode; called with random weights only, seeded."""
 
-    def compiled_parts(self) -> Iterable[nn.Module]:
-        """What :meth:`compile` compiles, each by itself: by default the network, or the parts of a mere container."""
-        return [self.network] if type(self.network).forward is not nn.Module.forward else self.network.children()
+    def compiled_parts(self) -> Iterable[tuple[nn.Module, str]]:
+        """The methods that :meth:`compile` compiles, each by itself, with their modules.
+
+        By default ``forward`` of the network, or of the parts of a mere container. A model whose :meth:`forward` calls
+        other methods names those that do the work.
+        """
+        called = [self.network] if type(self.network).forward is not nn.Module.forward else self.network.children()
+        return [(module, "forward") for module in called]
 
     def compile(self) -> None:
-        """Let ``torch.compile`` fuse the network's operations; the first calls of each shape then take far longer.
+        """Let ``torch.compile`` fuse the network's operations.
+
+        The first call compiles for its shape, the first of another shape for shapes of any size; both take minutes.
 
         Raises:
             UsageError: nothing can be compiled on this machine.
         """
         refuse_without_compiler(self.device)
-        for part in self.compiled_parts():
-            part.compile(dynamic=False)
+        for module, method in self.compiled_parts():
+            setattr(module, method, torch.compile(getattr(module, method)))
 
     @abstractmethod
     def prepare(self, image: Image) -> Tensor:

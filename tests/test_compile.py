@@ -46,6 +46,25 @@ def test_a_compiled_network_gives_the_same_masks(with_tiny: Path, photo: np.ndar
     assert list(compiled.network.state_dict()) == list(plain.network.state_dict())
 
 
+@pytest.mark.parametrize("name", [name for name in catalog.list_models() if catalog.model_card(name).weights])
+def test_what_is_compiled_is_what_a_prediction_calls(name: str, photo: np.ndarray) -> None:
+    model: Any = imdl_bench.load_model(name, "random")
+    called: set[tuple[int, str]] = set()
+    parts = list(model.compiled_parts())
+    for module, method in parts:
+        setattr(module, method, _noted(called, (id(module), method), getattr(module, method)))
+    model.predict(*[[Image(photo[:64, :64])]] * (2 if catalog.model_card(name).input == "pair" else 1))
+    assert called == {(id(module), method) for module, method in parts}
+
+
+def _noted(called: set[tuple[int, str]], key: tuple[int, str], function: Callable[..., Any]) -> Callable[..., Any]:
+    def noting(*arguments: Any) -> Any:
+        called.add(key)
+        return function(*arguments)
+
+    return noting
+
+
 @needs_compiler
 def test_a_compiled_run_is_another_run_and_says_so(with_tiny: Path, tmp_path: Path) -> None:
     models = [f"tiny@official:{with_tiny / 'all.pth'}", "red"]

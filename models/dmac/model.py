@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from imdl_bench.torch_model import TorchPairModel, state_shapes, to_mask
 from imdl_bench.types import Image, Prediction
@@ -47,6 +47,9 @@ class DMAC(TorchPairModel):
     def official_name(key: str) -> str:
         """The released detection network is a file of its own, whose keys have no prefix."""
         return key.removeprefix("detector.")
+
+    def compiled_parts(self) -> list[tuple[nn.Module, str]]:
+        return [(self.network, "levels"), (self.network.classifier, "forward")]
 
     def prepare(self, image: Image) -> Tensor:
         """(3, 256, 256), see :func:`network_input`; to slide, (15, 256, 256): the four windows of 512 x 512 follow."""

@@ -49,6 +49,10 @@ class ManTraNet(TorchModel):
         # The layout that PyTorch's CPU convolutions are fastest in.
         return ManTraNetwork().to(memory_format=torch.channels_last)
 
+    def compiled_parts(self) -> list[tuple[nn.Module, str]]:
+        detector = self.network.AnomalyDetector
+        return [(self.network.IMTFE, "forward"), (detector, "adapt"), (detector, "decide")]
+
     def prepare(self, image: Image) -> Tensor:
         return to_tensor(image) / 255 * 2 - 1
 

@@ -67,6 +67,10 @@ class PSCCNet(TorchModel):
     def official_name(key: str) -> str:
         return key.partition(".")[2]
 
+    def compiled_parts(self) -> list[tuple[nn.Module, str]]:
+        backbone = self.network.backbone
+        return [(backbone, "stem"), (backbone, "branches"), (self.network, "from_features")]
+
     def prepare(self, image: Image) -> Tensor:
         return network_input(image)
 
