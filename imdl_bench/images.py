@@ -270,7 +270,7 @@ def _rgb(picture: PIL.Image.Image) -> NDArray[np.uint8]:
 
 def _grey(picture: PIL.Image.Image) -> NDArray[np.uint8]:
     if picture.mode in ("L", "1"):
-        return np.array(picture.convert("L"))
+        return np.asarray(picture if picture.mode == "L" else picture.convert("L"))
     if picture.mode == "LA":
         return np.asarray(picture)[..., 0]
     if picture.mode.startswith("I"):

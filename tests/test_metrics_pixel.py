@@ -269,6 +269,17 @@ def test_a_sorted_image_bins_as_its_scores_do() -> None:
         assert (histogram[2:4].sum() == mask.size) == (kind in ("quantised", "constant", "zero", "one"))
 
 
+@settings(max_examples=100, deadline=None)
+@given(arrays, st.sampled_from([0.001, 0.3, 1.0]))
+def test_few_scores_and_many_fall_into_the_same_bins(pair: tuple[np.ndarray, np.ndarray], scale: float) -> None:
+    mask, truth = np.repeat(pair[0] * np.float32(scale), 9, axis=0), np.repeat(pair[1], 9, axis=0)
+    few = _histogram(mask, truth)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("imdl_bench.metrics.histogram.FEW_VALUES", 0)
+        assert bin_scores(sort_scores(mask, truth)).values is None
+        np.testing.assert_array_equal(_histogram(mask, truth), few)
+
+
 def test_coarse_bins_are_unions_of_bins() -> None:
     histogram = _histogram(_scores("two-ended"), _truth())
     coarse, edges = coarsen(bin_scores(sort_scores(_scores("two-ended"), _truth()))), coarse_edges()

@@ -75,11 +75,11 @@ def recall_weighted(tp: Array, fp: Array, forged: Array, pristine: Array) -> Arr
 
 
 def _where(defined: NDArray[np.bool_], above: Array, below: Array) -> Array:
-    if np.all(defined):  # one image with both classes: no need to guard each point
+    everywhere = defined.all() if np.ndim(defined) else defined
+    if everywhere:  # one image with both classes: no need to guard each point
         return np.asarray(above / below)
     return np.where(defined, above / np.where(defined, below, 1), np.nan)
 
 
 def _zero(above: Array, below: Array) -> Array:
-    quotient = np.zeros(np.broadcast_shapes(np.shape(above), np.shape(below)))
-    return np.divide(above, below, out=quotient, where=below > 0)
+    return np.divide(above, below, out=np.zeros(np.shape(below)), where=below > 0)

@@ -27,6 +27,7 @@ COARSE_HALF = (HALF_BINS - 1) // COARSE_PER_FINE + 1
 COARSE_BINS = 2 * COARSE_HALF
 MAX_EXACT_VALUES = 1 << 17
 TIED = 16
+FEW_VALUES = 1 << 12  # an image of fewer distinct scores, such as a mask of 8 bits, is binned score by score
 STEPS = 1 << _MANTISSA_DROPPED
 
 
@@ -221,12 +222,14 @@ class BinnedScores:
         counts: int64 (2, R), forged and pristine pixels in each bin.
         tied: int64 (T,), places in ``bins`` of those that hold at least ``TIED`` pixels, all of one score.
         heights: int64 (T,), how far up its bin that score lies, 0..STEPS-1.
+        values: the distinct scores as bit patterns, rising, and their counts int64 (2, V); None where they are many.
     """
 
     bins: Counts
     counts: Counts
     tied: Counts
     heights: Counts
+    values: tuple[NDArray[np.uint32], Counts] | None = None
 
     def add_to(self, histogram: Counts) -> None:
         """Add to a histogram (5, BINS).
@@ -244,6 +247,20 @@ class BinnedScores:
 
 def bin_scores(scores: SortedScores) -> BinnedScores:
     """Histogram of one image."""
+    values = _distinct(scores, FEW_VALUES)
+    return _bin_pixels(scores) if values is None else _bin_values(*values)
+
+
+def _bin_values(bits: NDArray[np.uint32], counts: Counts) -> BinnedScores:
+    places, heights = _place(bits)
+    first = _run_starts(places)
+    binned = np.add.reduceat(counts, first, axis=1)
+    of_one = np.diff(first, append=len(bits)) == 1
+    tied = np.flatnonzero(of_one & (binned.sum(axis=0) >= TIED))
+    return BinnedScores(places[first], binned, tied, heights[first[tied]], (bits, counts))
+
+
+def _bin_pixels(scores: SortedScores) -> BinnedScores:
     keys = scores.keys
     half = int(np.searchsorted(keys, np.uint32(_HALF_BITS << 1)))
     codes = (keys >> np.uint32(_MANTISSA_DROPPED + 1)).view(np.int32)
@@ -325,14 +342,11 @@ class ScorePool:
         binned.add_to(self.histogram)
         if self.bits is None:
             return
-        bits = scores.keys >> np.uint32(1)
-        starts = _run_starts(bits)
-        if len(starts) > MAX_EXACT_VALUES:
+        values = binned.values or _distinct(scores, MAX_EXACT_VALUES)
+        if values is None:
             self._drop_values()
-            return
-        forged = np.diff(np.searchsorted(scores.forged_at, starts), append=scores.forged)
-        counts = np.stack([forged, np.diff(starts, append=len(bits)) - forged])
-        self._add_values(self.bits, bits[starts], counts)
+        else:
+            self._add_values(self.bits, *values)
 
     def merge(self, other: ScorePool) -> None:
         """Add all images of another pool: the same bytes as if they had been added one by one."""
@@ -388,6 +402,19 @@ class ScorePool:
 
     def _drop_values(self) -> None:
         self.bits, self.counts = None, np.zeros((2, 0), np.int64)
+
+
+def _distinct(scores: SortedScores, most: int) -> tuple[NDArray[np.uint32], Counts] | None:
+    """The distinct scores as bit patterns, rising, and their counts (2, V); None where they are more than ``most``."""
+    thinned = scores.keys[::16] >> np.uint32(1)
+    if np.count_nonzero(thinned[1:] != thinned[:-1]) >= most:  # a network's map: most pixels differ
+        return None
+    bits = scores.keys >> np.uint32(1)
+    starts = _run_starts(bits)
+    if len(starts) > most:
+        return None
+    forged = np.diff(np.searchsorted(scores.forged_at, starts), append=scores.forged)
+    return bits[starts], np.stack([forged, np.diff(starts, append=len(bits)) - forged])
 
 
 def _run_starts(values: NDArray[np.uint32] | NDArray[np.int32] | Counts) -> Counts:

@@ -109,8 +109,10 @@ def summarize(
     ``metrics`` are all metrics of the run: they say which fixed thresholds ``rows.totals`` holds.
     """
     found = spreads(rows, metrics, metrics, score_rule=score_rule, resamples=resamples, seed=seed)
+    intervals = confidence.intervals([each.resampled for each in found])
     return [
-        Summary(each.metric, each.value, *confidence.interval(each.resampled), each.n, each.n_skipped) for each in found
+        Summary(each.metric, each.value, *interval, each.n, each.n_skipped)
+        for each, interval in zip(found, intervals, strict=True)
     ]
 
 
