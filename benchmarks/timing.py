@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LEAST_SECONDS = 0.02  # a shorter job is repeated within a round until it takes this long
-LONG_SECONDS = 0.5
+LONG_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
