@@ -106,6 +106,7 @@ def load_model(
     settings: Mapping[str, Any] | None = None,
     accept_licence: bool = False,
     compile: bool = False,
+    plain: bool = False,
 ) -> Model | PairModel:
     """Build a model, ready to ``predict``.
 
@@ -121,6 +122,8 @@ def load_model(
             ``.safetensors`` file was written for, and the card's defaults.
         accept_licence: you have read the licence of the weights, which restricts their use, and may use them.
         compile: let ``torch.compile`` make the network faster; its first calls then take minutes.
+        plain: leave a network as its authors wrote it, to train, save or look into it. Otherwise it is folded and laid
+            out for speed (``TorchModel.fold``), which moves masks by less than 1e-5.
 
     Raises:
         UsageError: unknown name, setting or weights, weights for a model that has none, weights that do not fit (every
@@ -145,6 +148,8 @@ def load_model(
     build = model_entry(name)
     try:
         model: Model | PairModel = build(**arguments)
+        if not plain and hasattr(model, "followers"):
+            model.fold()
     except ImdlBenchError:
         raise
     except Exception as error:
@@ -211,7 +216,7 @@ def convert_weights(model: str, out: Path, *, seed: int = 0, accept_licence: boo
     if card.weights is None:
         raise UsageError(f"{card.name} has no weights")
     weights = find_weights(card, spec.weights, seed=seed, accept_licence=accept_licence, folder=model_folder(card.name))
-    network: Any = load_model(spec.name, weights, settings=dict(spec.settings))
+    network: Any = load_model(spec.name, weights, settings=dict(spec.settings), plain=True)
     if not hasattr(network, "save_weights"):
         raise UsageError(f"{card.name}: its weights cannot be converted, it is no TorchModel")
     network.save_weights(out, weights, half=half)

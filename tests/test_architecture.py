@@ -15,7 +15,7 @@ LAYERS = [
     {"geometry", "from_albumentations", "synthesis"},
     {"distortions"},
     {"cards", "metrics"},
-    {"model_spec", "weights", "checkpoint"},
+    {"model_spec", "weights", "checkpoint", "folding"},
     {"torch_model", "learner", "device_scores"},
     {"batching", "catalog"},
     {"published", "splits", "dataset", "records", "predictions"},
@@ -43,7 +43,7 @@ FOR_PLUGINS = {
     "learner",
     "checkpoint",
 }
-WITH_TORCH = {"torch_model", "checkpoint", "learner", "device_scores"}  # and the package train
+WITH_TORCH = {"torch_model", "checkpoint", "learner", "folding", "device_scores"}  # and the package train
 SHARED_NAMING = {("casia", "casia_v1"), ("casia", "casia_v2"), ("casia_d", "casia_v1"), ("casia_d", "casia_v2"),
                  ("casia_d", "casia"), ("casia_pairs", "casia_v1"), ("casia_pairs", "casia_v2"),
                  ("defacto84k", "defacto12k"), ("pairs", "folder")}  # fmt: skip

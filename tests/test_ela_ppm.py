@@ -35,6 +35,12 @@ def untrained() -> Any:
     return imdl_bench.load_model("ela_ppm", weights="random", seed=0)
 
 
+@pytest.fixture(scope="module")
+def plain() -> Any:
+    """As ``untrained``, with its BatchNorms."""
+    return imdl_bench.load_model("ela_ppm", weights="random", seed=0, plain=True)
+
+
 def parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
@@ -109,8 +115,8 @@ def test_parameter_count(alpha: float, width: int, total: int) -> None:
         assert parameters(layers.TwoStreamPyramidNet(alpha, width)) == total
 
 
-def test_parameter_count_of_each_part(untrained: Any) -> None:
-    network = untrained.network
+def test_parameter_count_of_each_part(plain: Any) -> None:
+    network = plain.network
     for stream in (network.rgb, network.ela):
         assert [parameters(block) for block in stream.attention] == [0, 0, 6_680, 25_648, 100_448]
         assert parameters(stream) == 3_339_752
@@ -134,8 +140,8 @@ def test_feature_levels(untrained: Any) -> None:
     assert found == [(64, 288, 288), (128, 144, 144), (256, 72, 72), (512, 36, 36), (1024, 18, 18)]
 
 
-def test_official_keys_are_our_own(untrained: Any) -> None:
-    state = untrained.network.state_dict()
+def test_official_keys_are_our_own(plain: Any, untrained: Any) -> None:
+    state = plain.network.state_dict()
     assert model.official_keys() == {key: tuple(tensor.shape) for key, tensor in state.items()}
     assert list(model.official_keys())[:2] == ["rgb.conv_stem.weight", "rgb.bn1.weight"]
     again = imdl_bench.load_model("ela_ppm", weights={key: tensor.numpy() for key, tensor in state.items()})
@@ -174,8 +180,8 @@ def test_imagenet_weights_of_another_network() -> None:
         layers.load_imagenet(layers.Stream(0.5), tensors)
 
 
-def test_every_batch_norm_has_tensorflow_defaults(untrained: Any) -> None:
-    norms = [module for module in untrained.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+def test_every_batch_norm_has_tensorflow_defaults(plain: Any) -> None:
+    norms = [module for module in plain.network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert len(norms) == 2 * (1 + 2 * 13 + 3) + 4 + 1
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
 

@@ -59,7 +59,9 @@ def pristine(side: int) -> Example:
 
 
 def untrained(name: str, **settings: object) -> Any:
-    return imdl_bench.load_model(name, weights="random", seed=0, settings=settings)
+    made: Any = imdl_bench.load_model(name, weights="random", seed=0, settings=settings, plain=True)
+    made.network.to(memory_format=made.memory_format)
+    return made
 
 
 def learner(name: str, made: Any, **options: object) -> Learner:

@@ -48,6 +48,12 @@ def filled(weights: dict[str, NDArray[Any]]) -> Any:
 
 
 @pytest.fixture(scope="module")
+def plain(weights: dict[str, NDArray[Any]]) -> Any:
+    """As ``filled``, with its BatchNorms."""
+    return imdl_bench.load_model("ncl", weights, plain=True)
+
+
+@pytest.fixture(scope="module")
 def small() -> Any:
     """Random weights on the cheapest backbone."""
     return imdl_bench.load_model("ncl", "random", seed=1, settings={"backbone": "pvt_v2_b2"})
@@ -74,17 +80,17 @@ def test_keys_are_those_of_the_public_base() -> None:
     assert list(model.official_keys().items()) == list(SHAPES.items())
 
 
-def test_parameter_counts(filled: Any) -> None:
-    network = filled.network
+def test_parameter_counts(plain: Any) -> None:
+    network = plain.network
     parts = {"backbone": network.backbone, "aspp": network.aspp, "decoder": network.decoder, "total": network}
     assert {name: parameters(part) for name, part in parts.items()} == KEYS["params"]
     for layer, count in {"layer1": 215_808, "layer2": 1_219_584, "layer3": 26_090_496, "layer4": 14_964_736}.items():
         assert parameters(getattr(network.backbone, layer)) == count
 
 
-def test_imagenet_weights_fit_the_backbone(filled: Any) -> None:
+def test_imagenet_weights_fit_the_backbone(plain: Any) -> None:
     theirs = {key for key in resnet101(weights=None).state_dict() if not key.startswith("fc.")}
-    assert set(filled.network.backbone.state_dict()) == theirs
+    assert set(plain.network.backbone.state_dict()) == theirs
 
 
 def test_first_blocks_of_the_dilated_layers_are_dilated_too(filled: Any) -> None:

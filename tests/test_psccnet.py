@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import json
@@ -129,10 +130,11 @@ def test_predictions_equal_the_authors(name: str) -> None:
 )
 def test_tiles_move_nothing(filled: torch.nn.Module, height: int, width: int, tile: int) -> None:
     batch = batch_of(block(1, height, width))
+    laid_out = copy.deepcopy(filled).to(memory_format=model.PSCCNet.memory_format)
     with torch.inference_mode():
-        features = heads.resample(filled.backbone(batch))
-        tiled = tiles.tiled_features(filled.backbone, batch, tile)
-        whole, outputs = filled.from_features(features), filled.from_features(tiled)
+        features = heads.resample(laid_out.backbone(batch))
+        tiled = tiles.tiled_features(laid_out.backbone, batch, tile)
+        whole, outputs = laid_out.from_features(features), laid_out.from_features(tiled)
     for expected, found in zip(features, tiled, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     for expected, found in zip(whole.masks, outputs.masks, strict=True):

@@ -99,10 +99,12 @@ def build_model(course: Course, place: int) -> Any:
     card, about = course.card, course.about
     weights = course.weights if place == 0 else find_weights(card, UNTRAINED, seed=about.seed + place)
     model: Any = catalog.load_model(
-        card.name, weights, device=str(course.fabric.device), precision=about.precision, settings=about.settings
-    )
+        card.name, weights, device=str(course.fabric.device), precision=about.precision, settings=about.settings,
+        plain=True,
+    )  # fmt: skip
     if not hasattr(model, "network"):
         raise UsageError(f"{card.name}: cannot be trained, it is no TorchModel")
+    model.network.to(memory_format=model.memory_format)
     if place:
         tensors = read_tensors(stage_weights(course, place - 1))
         prefixes = tuple(course.recipe.stages[place].keep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -39,6 +39,8 @@ class DMAC(TorchPairModel):
     """
 
     network: DMACNet
+    followers: ClassVar[Mapping[str, str]] = {}  # all are neighbours
+    memory_format = torch.channels_last
 
     def build(self, settings: Mapping[str, Any]) -> DMACNet:
         return DMACNet(DetectionNet() if settings["score"] == "detection-net" else None)

@@ -43,11 +43,11 @@ class ManTraNet(TorchModel):
     """Masks at the image's own size, computed tile by tile. See the folder's README for settings and weights."""
 
     network: ManTraNetwork
+    memory_format = torch.channels_last
     tile: int | None = 256
 
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
-        # The layout that PyTorch's CPU convolutions are fastest in.
-        return ManTraNetwork().to(memory_format=torch.channels_last)
+        return ManTraNetwork()
 
     def compiled_parts(self) -> list[tuple[nn.Module, str]]:
         detector = self.network.AnomalyDetector
@@ -60,7 +60,6 @@ class ManTraNet(TorchModel):
         parts = self.network.IMTFE, self.network.AnomalyDetector
         own = self.settings["statistics"] == "image" or not self.network.AnomalyDetector.bnorm.stored
         assert self.tile is not None
-        batch = batch.contiguous(memory_format=torch.channels_last)
         return [mask(*parts, image, self.tile, own_statistics=own) for image in batch.split(1)]
 
     def finish(self, outputs: list[Tensor], images: Sequence[Image]) -> list[Prediction]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import PIL.Image
@@ -23,6 +23,9 @@ DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 class NCL(TorchModel):
     """NCL as a model: ``mask`` is the softmax of the forged class. There is no score of the whole image."""
+
+    followers: ClassVar[Mapping[str, str]] = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3", "atrous_conv": "bn"}
+    memory_format = torch.channels_last
 
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
         return DeepLab(backbone=settings["backbone"], tap=settings["tap"])

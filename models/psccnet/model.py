@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -58,6 +58,8 @@ class PSCCNet(TorchModel):
     """Pictures at their own size, RGB / 255; the mask is made at 256 x 256 (or coarser) and enlarged."""
 
     network: Network
+    followers: ClassVar[Mapping[str, str]] = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}
+    memory_format = torch.channels_last
     tile = 1024
 
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
