@@ -56,12 +56,14 @@ def _measure(options: argparse.Namespace) -> int:
 def _rows(options: argparse.Namespace) -> int:
     from scale.measuring import measure_rows
 
-    print(f"{'rows':>8}{'run.sqlite MB':>15}{'read s':>9}{'sum up s':>10}{'export s':>10}{'held MB':>9}")
+    print(
+        f"{'rows':>8}{'run.sqlite MB':>15}{'read s':>9}{'sum up s':>10}{'export s':>10}{'held MB':>9}{'known MB':>10}"
+    )
     counts = [int(number) for number in options.rows.split(",")]
     for each in measure_rows(options.model, catalog.load_protocol(options.protocol), counts):
         print(
             f"{each.rows:>8}{each.stored / 1e6:>15.1f}{each.reading:>9.2f}{each.summing:>10.2f}{each.exporting:>10.2f}"
-            f"{each.held / 1e6:>9.1f}",
+            f"{each.held / 1e6:>9.1f}{each.known / 1e6:>10.1f}",
             flush=True,
         )
     return 0
@@ -105,7 +107,8 @@ def _ablations(cluster: Cluster) -> dict[str, tuple[Cluster, Habits]]:
     """One change each to the engine; below, to one whose driver neither merges pools nor writes rows nor sums up."""
     light = Habits(row_seconds=0.0, pool_seconds=0.0, finish_on_workers=True)
     return {
-        "next shard before writing": (cluster, Habits(writes_first=False)),
+        "next shard before writing": (cluster, Habits(handing="before")),
+        "next shard ahead": (cluster, Habits(handing="ahead")),
         "pools merged for nothing": (cluster, Habits(pool_seconds=0.0)),
         "rows written for nothing": (cluster, Habits(row_seconds=0.0)),
         "shards of up to 600 s": (cluster, Habits(most_seconds=600.0)),

@@ -11,6 +11,7 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from scale.costs import DriverCosts
@@ -32,11 +33,15 @@ from imdl_bench.tables import export_rows
 
 TINY = 1500  # pictures of 16x16 whose planning is timed
 FINISHED = 4000  # rows of the run that is read back
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished run of one level: bytes of its file, CPU seconds to read, to sum up and to export it, bytes held."""
+    """A finished run of one level: bytes of its file, CPU seconds to read, to sum up and to export it.
+
+    ``held``: bytes of its rows in memory; ``known``: of the names of what is done, which a resumed run holds.
+    """
 
     rows: int
     stored: int
@@ -44,6 +49,7 @@ class Finished:
     summing: float
     exporting: float
     held: int
+    known: int
 
 
 def measure_driver(folder: Path, scored: Sequence[Scored], protocol: Protocol, *, ray: bool) -> DriverCosts:
@@ -93,10 +99,7 @@ def _index(folder: Path) -> tuple[float, float]:
     """Seconds and bytes per image."""
     load_dataset("folder", folder)
     seconds = _seconds(lambda: load_dataset("folder", folder))
-    tracemalloc.start()
-    dataset = load_dataset("folder", folder)
-    held = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
+    dataset, held = _held(lambda: load_dataset("folder", folder))
     return seconds / len(dataset), held / len(dataset)
 
 
@@ -177,10 +180,9 @@ def finished_run(folder: Path, protocol: Protocol, scored: Sequence[Scored], cou
 def finishing(path: Path) -> Finished:
     """Read a run back, sum it up with its intervals, write its rows beside it."""
     reading = _seconds(lambda: read_run(path))
-    tracemalloc.start()
-    run = read_run(path)
-    held = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
+    run, held = _held(lambda: read_run(path))
+    with RunFile(path) as file:
+        _, known = _held(file.done)
     return Finished(
         rows=len(run.rows(LEVEL)),
         stored=path.stat().st_size,
@@ -188,7 +190,17 @@ def finishing(path: Path) -> Finished:
         summing=_seconds(lambda: lines_of(run)),
         exporting=_seconds(lambda: export_rows(path, timing=False)),
         held=held,
+        known=known,
     )
+
+
+def _held(work: Callable[[], Result]) -> tuple[Result, int]:
+    """A result and the bytes that Python holds for it."""
+    tracemalloc.start()
+    result = work()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return result, held
 
 
 def _start(folder: Path, *, ray: bool) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -94,17 +94,18 @@ class Habits:
     Attributes:
         policy: ``schedule``; ``static``: shares fixed beforehand; ``in-order``: one cell after the other.
         pool_seconds, row_seconds: that the driver takes instead of those measured.
-        writes_first: the driver hands out the next shard only when it has written the last.
+        handing: when a worker gets its next shard: ``after`` the driver has written its last one, ``before`` it writes,
+            or it has one waiting, handed out ``ahead``.
         sharing: models that are scored from one reading and decoding of an image.
         remembered: hashes of all files are known from an earlier run.
         finish_on_workers: each level of a finished run is read back and summed up by a worker, not by the driver.
         least_seconds, most_seconds: of a shard, in place of the schedule's.
     """
 
-    policy: str = "schedule"
+    policy: Literal["schedule", "static", "in-order"] = "schedule"
     pool_seconds: float | None = None
     row_seconds: float | None = None
-    writes_first: bool = True
+    handing: Literal["after", "before", "ahead"] = "after"
     sharing: int = 1
     remembered: bool = False
     finish_on_workers: bool = False

@@ -60,7 +60,8 @@ def draw(path: Path, outcomes: Mapping[str, Sequence[Outcome]], remark: str) -> 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(16, 9), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(18, 9), layout="constrained")
+    colours = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
     above, below = axes
     shared: list[tuple[str, Callable[[Outcome], float], bool]] = [
         ("makespan, hours", lambda each: each.makespan / 3600, True),
@@ -68,11 +69,12 @@ def draw(path: Path, outcomes: Mapping[str, Sequence[Outcome]], remark: str) -> 
         ("share of the time in which the driver works", lambda each: each.driver_busy, False),
     ]
     for axis, (title, value, logarithmic) in zip(above, shared, strict=True):
+        axis.set_prop_cycle(color=colours)
         for case, found in outcomes.items():
             axis.plot([each.gpus for each in found], [value(each) for each in found], marker="o", label=case)
         _scales(axis, title, logarithmic=logarithmic)
     if len(outcomes) > 1:
-        above[0].legend(fontsize=8)
+        figure.legend(*above[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     _draw_parts(below, *next(iter(outcomes.items())))
     figure.suptitle(remark, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
