@@ -101,7 +101,22 @@ def _load(name: str, precision: str) -> Any:
 
 
 def plain_forward(name: str, inputs: Sequence[Sequence[Any]]) -> Callable[[], object]:
-    """The network as its authors write it, eager, float32, contiguous NCHW, untiled; on inputs prepared beforehand.
+    """The network as its authors write it, eager, float32, contiguous NCHW, untiled; on inputs prepared beforehand."""
+    import torch
+
+    model = load_plain(name)
+    network = model.network
+    batches = [torch.stack([model.prepare(image) for image in images]).contiguous() for images in inputs]
+
+    def forward() -> object:
+        with torch.inference_mode():
+            return network(*batches)
+
+    return forward
+
+
+def load_plain(name: str, device: str = "cpu") -> Any:
+    """A model whose ``network`` is as its authors write it, contiguous in memory.
 
     A library without ``plain`` has nothing folded to undo: there it is the network as loaded, its memory layout reset.
     """
@@ -110,15 +125,10 @@ def plain_forward(name: str, inputs: Sequence[Sequence[Any]]) -> Callable[[], ob
     from imdl_bench import catalog
 
     load: Callable[..., Any] = catalog.load_model
-    model = load(name, "random", plain=True) if "plain" in inspect.signature(load).parameters else load(name, "random")
-    network = model.network.to(memory_format=torch.contiguous_format)
-    batches = [torch.stack([model.prepare(image) for image in images]).contiguous() for images in inputs]
-
-    def forward() -> object:
-        with torch.inference_mode():
-            return network(*batches)
-
-    return forward
+    more = {"plain": True} if "plain" in inspect.signature(load).parameters else {}
+    model = load(name, "random", device=device, **more)
+    model.network.to(memory_format=torch.contiguous_format)
+    return model
 
 
 def _photographs(width: int, height: int, count: int) -> list[Any]:
