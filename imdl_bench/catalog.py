@@ -147,7 +147,7 @@ def load_model(
         raise UsageError(f"{name} has no weights: write --model {name}, not {name}@{weights}")
     build = model_entry(name)
     try:
-        model: Model | PairModel = build(**arguments)
+        model: Any = build(**arguments)
         if not plain and hasattr(model, "followers"):
             model.fold()
     except ImdlBenchError:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from imdl_bench.checkpoint import load_checked, read_metadata, read_tensors, write_tensors
 from imdl_bench.errors import ImageError, PredictionError, UsageError, nearest
-from imdl_bench.folding import fold_norms
+from imdl_bench.folding import fold_norms, prefer_onednn
 from imdl_bench.images import as_image
 from imdl_bench.types import Image, Prediction
 from imdl_bench.weights import Weights, refuse_changed
@@ -109,6 +109,8 @@ class _Network(ABC):
         """
         if self.followers is not None:
             fold_norms(self.network, self.followers)
+        if self.device.type == "cpu":
+            prefer_onednn(self.network)
         self.network.to(memory_format=self.memory_format)
         self.folded = True
 

@@ -18,7 +18,7 @@ import imdl_bench
 from imdl_bench import catalog
 from imdl_bench.checkpoint import read_tensors
 from imdl_bench.errors import UsageError
-from imdl_bench.folding import fold_norms
+from imdl_bench.folding import fold_norms, prefer_onednn
 from imdl_bench.torch_model import TorchPairModel
 from imdl_bench.types import Image
 from imdl_bench.weights import find_weights
@@ -228,6 +228,13 @@ def test_what_is_not_certain_stays(case: str) -> None:
     assert fold_norms(made, {"a": "norm", "b": "norm"}) == 0
     assert norms(made) == before > 0
     torch.testing.assert_close(made(x), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_is_set_for_onednn_means_nothing_to_one_pixel(stride: int) -> None:
+    made, x, expected = example(lambda: nn.Sequential(conv(3, 4, 1, stride=stride, padding=1), conv(4, 2, 3)))
+    prefer_onednn(made)
+    torch.testing.assert_close(made(x), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_nothing_named_is_nothing_folded() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, scaled_dot_product_attention
 
 from .layers import CHANNELS, Bottleneck
 
@@ -115,9 +115,9 @@ class DetectionHead(nn.Module):
 def _spatial(g: Tensor, theta: Tensor, phi: Tensor) -> Tensor:
     """Attention between positions: three times (B, C, N) to (B, C, N) (equation 1, transposed)."""
     with torch.autocast(g.device.type, enabled=False):
-        g, theta, phi = g.float(), theta.float(), phi.float()
-        attention = torch.softmax(theta.transpose(1, 2) @ phi, dim=-1)
-        return (attention @ g.transpose(1, 2)).transpose(1, 2)
+        query, key, value = (x.float().transpose(1, 2)[:, None] for x in (theta, phi, g))
+        # In blocks: the whole matrix has 4096 x 4096 weights.
+        return scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0].transpose(1, 2)
 
 
 def _channel(g: Tensor, theta: Tensor, phi: Tensor) -> Tensor:
