@@ -225,3 +225,47 @@ def test_a_machine_with_other_libraries_is_refused_by_name() -> None:
     cluster._refuse_other_libraries({"node": "b", "libraries": own})
     with pytest.raises(DataError, match=r"machine b has numpy 1\.0 \(here "):
         cluster._refuse_other_libraries({"node": "b", "libraries": own | {"numpy": "1.0"}})
+
+
+class _FullCluster:
+    """Stands for Ray: the only worker starts after it has been waited for three times."""
+
+    exceptions = SimpleNamespace(RayTaskError=KeyError, RayError=OSError)
+
+    def __init__(self, own: dict[str, str]) -> None:
+        self.waits = 0
+        self._about = {"node": "a", "libraries": own}
+
+    def put(self, cell: CellTask) -> CellTask:
+        return cell
+
+    def remote(self, **_: float) -> Any:
+        def score(cell: CellTask, samples: Any, done: Any) -> Any:
+            return score_shard(cell, samples, done, 1)
+
+        class Worker:
+            about = SimpleNamespace(remote=lambda: "ready")
+            score = SimpleNamespace(remote=lambda *given: lambda: score(*given))
+
+        return lambda _: SimpleNamespace(remote=lambda _: Worker())
+
+    def wait(self, answers: list[Any], **_: float) -> tuple[list[Any], list[Any]]:
+        self.waits += 1
+        return (answers[:1], []) if self.waits > 3 else ([], answers)
+
+    def get(self, answer: Any) -> Any:
+        return self._about if answer == "ready" else answer()
+
+    def available_resources(self) -> dict[str, float]:
+        return {"GPU": 0.5}
+
+
+def test_a_full_cluster_is_waited_for_with_a_word(task: CellTask, caplog: pytest.LogCaptureFixture) -> None:
+    own = {"python": ".".join(map(str, sys.version_info[:2])), **imdl_bench.records.pixel_libraries()}
+    crews = {"cpu": cluster._Crew(1, 1, 0.0)}
+    schedule = cluster.Schedule([cluster.CellWork(len(task.samples), "red", "cpu")], 1)
+    found = list(cluster._Driver(_FullCluster(own), [task], crews, schedule).run())
+    assert sum(scores.count for _, scores in found) == 11
+    assert [record.message for record in caplog.records] == [
+        "waiting for workers: Ray's cluster has 0 CPUs, 0.5 GPUs free"
+    ] * 3

@@ -17,6 +17,7 @@ from imdl_bench.engine.tasks import CellTask, ShardScores, failed_shard, score_s
 from imdl_bench.errors import DataError, ImdlBenchError, UsageError
 from imdl_bench.records import default_workers
 
+WAITING_SECONDS = 60.0  # without any worker at work, until the user is told
 NEVER_READY = 5  # workers that end before they are ready, one after another: something is wrong with the machines
 RESULTS_BYTES = 256 << 20  # of shared memory for what is on its way, where this process starts Ray
 
@@ -88,9 +89,14 @@ class _Driver:
             for _ in range(crew.count):
                 self._hire(kind)
         while not self._schedule.finished:
-            (answer,), _ = self._ray.wait(list(self._running), num_returns=1)
-            worker, kind, shard = self._running.pop(answer)
-            yield from self._take(answer, worker, kind, shard)
+            answers, _ = self._ray.wait(list(self._running), num_returns=1, timeout=WAITING_SECONDS)
+            for answer in answers:
+                worker, kind, shard = self._running.pop(answer)
+                yield from self._take(answer, worker, kind, shard)
+            if not answers and not any(shard for _, _, shard in self._running.values()):
+                free = self._ray.available_resources()
+                room = ", ".join(f"{free.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
+                logging.getLogger(__name__).warning("waiting for workers: Ray's cluster has %s free", room)
             self._send_out()
 
     def _hire(self, kind: str) -> None:

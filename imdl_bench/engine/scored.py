@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imdl_bench import records
 from imdl_bench.distortions import NONE
 from imdl_bench.engine.decoded import Decoded
-from imdl_bench.metrics.histogram import SortedScores, coarsen, pack_counts
+from imdl_bench.metrics.histogram import SortedScores, coarsen, pack_counts, sort_scores
 from imdl_bench.metrics.names import Metric
 from imdl_bench.metrics.pixel import PixelScores, score_pixels
 from imdl_bench.records import Row
@@ -39,7 +39,7 @@ def failed(decoded: Decoded, reason: str) -> Scored:
 
 def score(
     decoded: Decoded, prediction: Prediction, seconds: float | None, metrics: Sequence[Metric], *,
-    pixels_of_all: bool, sort: Sort,
+    pixels_of_all: bool, sort: Sort = sort_scores,
 ) -> Scored:  # fmt: skip
     """Score one prediction that was checked.
 
