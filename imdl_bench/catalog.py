@@ -158,7 +158,8 @@ def load_model(
         raise CardError(f"{card_path('models', name)}: entry {card.entry!r} has no method predict")
     if compile:
         _compile(name, model)
-    return model
+    ready: Model | PairModel = model
+    return ready
 
 
 def _compile(name: str, model: Any) -> None:
