@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from imdl_bench.metrics.histogram import SortedScores
+from imdl_bench.torch_model import on_gpu, pinned
 
 
 def sort_scores(mask: Tensor, truth: Tensor) -> SortedScores:
@@ -25,8 +30,23 @@ def sort_scores(mask: Tensor, truth: Tensor) -> SortedScores:
 
 
 def sort_scores_on(device: str, mask: NDArray[np.float32], truth: NDArray[np.bool_]) -> SortedScores:
-    """As :func:`sort_scores`, of arrays: they are copied to ``device`` first."""
-    arrays = (np.ascontiguousarray(mask), np.ascontiguousarray(truth))
-    # On a stream of its own it need not wait for the next batch, which the network has begun.
-    with torch.cuda.stream(torch.cuda.Stream(device) if device.startswith("cuda") else None):
-        return sort_scores(*(torch.from_numpy(array).to(device) for array in arrays))
+    """As :func:`sort_scores`, of arrays: they are copied to ``device`` first. Several threads may call it at once."""
+    place = torch.device(device)
+    with _beside_the_network(place):
+        return sort_scores(_copied(mask, torch.float32, place), _copied(truth, torch.bool, place))
+
+
+def _beside_the_network(device: torch.device) -> AbstractContextManager[object]:
+    """A stream of the sorts' own: in the network's, each would wait until the batch under way is done."""
+    return torch.cuda.stream(_stream(device)) if on_gpu(device) else nullcontext()
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device, priority=-1)
+
+
+def _copied(array: NDArray[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    host = pinned(array.shape, dtype) if on_gpu(device) else torch.empty(array.shape, dtype=dtype)
+    host.numpy()[...] = array
+    return host.to(device, non_blocking=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from imdl_bench import device_scores
 from imdl_bench.device_scores import sort_scores, sort_scores_on
 from imdl_bench.metrics import histogram
 from imdl_bench.metrics.histogram import SortedScores
@@ -50,6 +54,32 @@ def test_views_are_taken_and_left_as_they_are() -> None:
     turned = torch.from_numpy(whole).T, torch.from_numpy(whole > 0.3).T
     assert_same_bits(sort_scores(*turned), histogram.sort_scores(whole.T, (whole > 0.3).T))
     np.testing.assert_array_equal(whole, before)
+
+
+def test_on_a_gpu_the_network_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU that says it is one: all that is enqueued is enqueued in a stream of its own."""
+    events: list[str] = []
+
+    @contextmanager
+    def stream(own: str) -> Iterator[None]:
+        events.append(f"in {own}")
+        yield
+        events.append("out")
+
+    def pinned(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        events.append(f"copy {dtype}")
+        return torch.empty(shape, dtype=dtype)
+
+    monkeypatch.setattr(device_scores, "on_gpu", lambda device: True)
+    monkeypatch.setattr(device_scores, "pinned", pinned)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device, priority: f"stream of {device}, {priority}")
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    device_scores._stream.cache_clear()
+    mask = np.random.default_rng(3).random((20, 30), np.float32)
+    mask.flags.writeable = False
+    assert_same_bits(sort_scores_on("cpu", mask, mask > 0.5), histogram.sort_scores(mask, mask > 0.5))
+    device_scores._stream.cache_clear()
+    assert events == ["in stream of cpu, -1", "copy torch.float32", "copy torch.bool", "out"]
 
 
 def test_sorted_pixels_are_scored_without_being_sorted_again(monkeypatch: pytest.MonkeyPatch) -> None:
