@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -53,18 +54,21 @@ class CellFound:
 def run_cell(cell: Cell) -> CellFound | str:
     """What the cell's process found, or why it found nothing. It is stopped at four times the budget."""
     command = [sys.executable, str(Path(__file__)), json.dumps(asdict(cell))]
-    limit = 4 * cell.budget + 60  # and a minute to load three networks
-    limit += COMPILE_SECONDS * sum(precision.endswith(COMPILED_MARK) for precision in cell.precisions)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return f"loading and the first calls took longer than {limit:.0f} s"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == -signal.SIGXCPU:
+        return f"loading and the first calls took longer than {_cpu_limit(cell)} CPU seconds"
     if done.returncode:
         words = done.stderr.strip().splitlines()
         return f"exit code {done.returncode}: {words[-1] if words else 'no words'}"
     found = json.loads(done.stdout.splitlines()[-1])
     jobs = {name: each if isinstance(each, str) else _rounds(each) for name, each in found["jobs"].items()}
     return CellFound(jobs, found["starts"])
+
+
+def _cpu_limit(cell: Cell) -> int:
+    """CPU seconds of the process: a minute to load three networks, and what compiling takes."""
+    compiled = sum(precision.endswith(COMPILED_MARK) for precision in cell.precisions)
+    return int(4 * cell.budget) + 60 + COMPILE_SECONDS * compiled
 
 
 def measure_cell(cell: Cell) -> CellFound:
@@ -146,7 +150,9 @@ def main() -> None:
 
     one_thread()
     content = json.loads(sys.argv[1])
-    print(json.dumps(asdict(measure_cell(Cell(**content | {"precisions": tuple(content["precisions"])})))))
+    cell = Cell(**content | {"precisions": tuple(content["precisions"])})
+    resource.setrlimit(resource.RLIMIT_CPU, (_cpu_limit(cell), _cpu_limit(cell) + 5))
+    print(json.dumps(asdict(measure_cell(cell))))
 
 
 if __name__ == "__main__":
