@@ -131,6 +131,12 @@ class DecisionBlock(nn.Module):
 
 def pad_symmetric(x: Tensor, width: int, borders: Borders) -> Tensor:
     """Mirror ``width`` rows and columns beyond the given borders, the outermost ones first (b a | a b c)."""
+    if width == 1 and not x.requires_grad:
+        # Mirroring one pixel is repeating it, which takes one copy; a GPU's gradient of it would vary from run to run.
+        sides = borders.left, borders.right, borders.top, borders.bottom
+        # Autocast would widen it to float32 and back.
+        with torch.autocast(x.device.type, enabled=False):
+            return F.pad(x, [int(side) for side in sides], mode="replicate")
     if borders.top or borders.bottom:
         x = _mirrored(x, 2, width * borders.top, width * borders.bottom)
     if borders.left or borders.right:
