@@ -159,6 +159,22 @@ def test_inputs_are_prepared_ahead_in_threads_that_end(
     assert threading.main_thread() not in threads and not any(thread.is_alive() for thread in threads)
 
 
+def test_larger_pieces_on_a_gpu_move_no_number(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = imdl_bench.load_model("psccnet", "random")
+    batch = torch.stack([model.prepare(Image(photo[:168, i : i + 200])) for i in range(5)])
+    stem, pieces = model.network.backbone.stem, []
+    monkeypatch.setattr(model.network.backbone, "stem", lambda part: pieces.append(part.shape) or stem(part))
+    with torch.inference_mode():
+        expected = model.forward(batch)
+        assert len(pieces) == 8, "four of four pictures, four of one"
+        for module in ("model", "tiles"):
+            monkeypatch.setattr(f"imdl_bench.models.psccnet.{module}.on_gpu", lambda device: True)
+        found = model.forward(batch)
+    assert pieces[8:] == [(5, 3, 168, 200)]
+    torch.testing.assert_close(found.masks, expected.masks, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-4)
+
+
 def test_float32_is_not_rounded_to_tf32_and_algorithms_are_fixed(
     tiny: Any, images: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:

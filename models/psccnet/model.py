@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from imdl_bench.torch_model import TorchModel, state_shapes, to_masks, to_tensor
+from imdl_bench.torch_model import TorchModel, on_gpu, state_shapes, to_masks, to_tensor
 from imdl_bench.types import Image, Prediction
 
 from .heads import DetectionHead, MaskBranch, resample
 from .layers import HRNet
 from .tiles import tiled_features
 
-# Every picture, however small, costs two attentions of 4096 x 4096.
+# On a CPU: every picture, however small, costs two attentions of 4096 x 4096. On a GPU a batch holds what fits.
 IMAGES_AT_ONCE = 4
 
 
@@ -79,7 +79,7 @@ class PSCCNet(TorchModel):
     def forward(self, batch: Tensor) -> Outputs:
         parts = [
             self.network.from_features(tiled_features(self.network.backbone, part, self.tile))
-            for part in torch.split(batch, IMAGES_AT_ONCE)
+            for part in torch.split(batch, len(batch) if on_gpu(batch.device) else IMAGES_AT_ONCE)
         ]
         masks = [torch.cat(scale) for scale in zip(*(part.masks for part in parts), strict=True)]
         return Outputs(masks, torch.cat([part.logits for part in parts]))

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from imdl_bench.torch_model import on_gpu
+
 from .heads import SIZES
 from .layers import CHANNELS, HRNet
 from .resize import Span, Window, resize, source_positions
@@ -49,7 +51,7 @@ def tiled_features(backbone: HRNet, batch: Tensor, tile: int) -> list[Tensor]:
 
 
 def _stem(backbone: HRNet, pixels: Tensor) -> list[Tensor]:
-    """``backbone.stem`` in small blocks: its 256 channels at full resolution are held for one of them only."""
+    """``backbone.stem``, on a CPU in small blocks: 256 channels at full resolution are held for one of them only."""
     count, _, height, width = pixels.shape
     maps = [
         torch.empty(
@@ -58,8 +60,9 @@ def _stem(backbone: HRNet, pixels: Tensor) -> list[Tensor]:
         )
         for channels, step in ((CHANNELS[0], 1), (CHANNELS[1], 2))
     ]  # fmt: skip
-    for rows in _cores(height, STEM_TILE):
-        for columns in _cores(width, STEM_TILE):
+    side = max(height, width) if on_gpu(pixels.device) else STEM_TILE
+    for rows in _cores(height, side):
+        for columns in _cores(width, side):
             around = Window(_with_halo(rows, STEM_HALO), _with_halo(columns, STEM_HALO))
             parts = backbone.stem(around.cut(pixels))
             for level, (whole, part) in enumerate(zip(maps, parts, strict=True)):
