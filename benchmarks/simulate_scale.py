@@ -107,8 +107,7 @@ def _ablations(cluster: Cluster) -> dict[str, tuple[Cluster, Habits]]:
     """One change each to the engine; below, to one whose driver neither merges pools nor writes rows nor sums up."""
     light = Habits(row_seconds=0.0, pool_seconds=0.0, finish_on_workers=True)
     return {
-        "next shard before writing": (cluster, Habits(handing="before")),
-        "next shard ahead": (cluster, Habits(handing="ahead")),
+        "next shard before writing": (cluster, Habits(writes_first=False)),
         "pools merged for nothing": (cluster, Habits(pool_seconds=0.0)),
         "rows written for nothing": (cluster, Habits(row_seconds=0.0)),
         "shards of up to 600 s": (cluster, Habits(most_seconds=600.0)),

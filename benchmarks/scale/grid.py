@@ -94,8 +94,7 @@ class Habits:
     Attributes:
         policy: ``schedule``; ``static``: shares fixed beforehand; ``in-order``: one cell after the other.
         pool_seconds, row_seconds: that the driver takes instead of those measured.
-        handing: when a worker gets its next shard: ``after`` the driver has written its last one, ``before`` it writes,
-            or it has one waiting, handed out ``ahead``.
+        writes_first: the driver hands out the next shard only when it has written the last.
         sharing: models that are scored from one reading and decoding of an image.
         remembered: hashes of all files are known from an earlier run.
         finish_on_workers: each level of a finished run is read back and summed up by a worker, not by the driver.
@@ -105,7 +104,7 @@ class Habits:
     policy: Literal["schedule", "static", "in-order"] = "schedule"
     pool_seconds: float | None = None
     row_seconds: float | None = None
-    handing: Literal["after", "before", "ahead"] = "after"
+    writes_first: bool = True
     sharing: int = 1
     remembered: bool = False
     finish_on_workers: bool = False

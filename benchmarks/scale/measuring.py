@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from imdl_bench.dataset import Dataset, load_dataset
 from imdl_bench.distortions import NONE, Distortion, parse_distortions
 from imdl_bench.engine.decoded import Decoded, decode, distort
 from imdl_bench.engine.scored import Scored, score
-from imdl_bench.metrics.histogram import ScorePool
+from imdl_bench.metrics.histogram import ScorePool, sort_scores
 from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.types import Prediction
 
@@ -112,7 +113,7 @@ def _points(items: Sequence[Any], clean: Sequence[Decoded], work: Callable[[Any]
     work(items[0])
     found = []
     for item, picture in zip(items, clean, strict=True):
-        _, wall, cpu = _timed(lambda item=item: work(item))  # type: ignore[misc]
+        _, wall, cpu = _timed(partial(work, item))
         found.append([_megapixels(picture), wall, cpu])
     return _medians(found)
 
@@ -162,7 +163,7 @@ def _model(name: str, clean: Sequence[Decoded], metrics: Sequence[Metric]) -> tu
     answers: list[tuple[Decoded, Prediction]] = []
     predict_each(model.predict, [clean[0].images[0]], outputs=card.outputs)
     for picture in clean:
-        if forward and forward[-1][1] * _megapixels(picture) / forward[-1][0] > TOO_LONG:
+        if forward and forward[-1][2] * _megapixels(picture) / forward[-1][0] > TOO_LONG:
             break
         (answer,), wall, cpu = _timed(
             lambda picture=picture: predict_each(model.predict, [picture.images[0]], outputs=card.outputs)  # type: ignore[misc]
@@ -194,13 +195,14 @@ def _scores(
 
     A pool's first images are kept value by value, and in the end it is packed: that comes once per level and shard.
     """
+    scoring = partial(score, pixels_of_all=False, sort=sort_scores)
     pool, begun = ScorePool(), 0.0
     points: list[list[float]] = []
     found: list[Scored] = []
     for turn in range(2):
         for picture, answer in answers:
-            scored, wall, cpu = _timed(lambda p=picture, a=answer: score(p, a, 0.0, metrics, pixels_of_all=False))  # type: ignore[misc]
-            _, pooled, pooled_cpu = _timed(lambda scored=scored: _pool(pool, scored))  # type: ignore[misc]
+            scored, wall, cpu = _timed(partial(scoring, picture, answer, 0.0, metrics))
+            _, pooled, pooled_cpu = _timed(partial(_pool, pool, scored))
             begun += pooled_cpu if turn == 0 else -pooled_cpu
             if turn:
                 found.append(scored)

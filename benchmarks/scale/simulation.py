@@ -219,7 +219,7 @@ class _Run:
         self._count_queue(size)
         seconds = self._scoring(worker, shard)
         self.schedule.done(shard, seconds)
-        handed = {"after": self.driver_free, "before": begun, "ahead": self.now}[self.habits.handing]
+        handed = self.driver_free if self.habits.writes_first else begun
         self.sums.busy += seconds
         self.sums.waiting += handed - self.now
         self.sums.driver += taking
