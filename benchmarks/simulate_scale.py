@@ -56,16 +56,13 @@ def _measure(options: argparse.Namespace) -> int:
 def _rows(options: argparse.Namespace) -> int:
     from scale.measuring import measure_rows
 
-    print(
-        f"{'rows':>8}{'run.sqlite MB':>15}{'read s':>9}{'sum up s':>10}{'export s':>10}{'held MB':>9}{'known MB':>10}"
-    )
+    titles = ("rows", "file MB", "write s", "read s", "sum up s", "export s", "held MB", "known MB")
+    print("".join(f"{title:>10}" for title in titles))
     counts = [int(number) for number in options.rows.split(",")]
     for each in measure_rows(options.model, catalog.load_protocol(options.protocol), counts):
-        print(
-            f"{each.rows:>8}{each.stored / 1e6:>15.1f}{each.reading:>9.2f}{each.summing:>10.2f}{each.exporting:>10.2f}"
-            f"{each.held / 1e6:>9.1f}{each.known / 1e6:>10.1f}",
-            flush=True,
-        )
+        seconds = (each.writing, each.reading, each.summing, each.exporting)
+        numbers = (each.stored / 1e6, *seconds, each.held / 1e6, each.known / 1e6)
+        print(f"{each.rows:>10}" + "".join(f"{number:>10.2f}" for number in numbers), flush=True)
     return 0
 
 

@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,18 +34,20 @@ from imdl_bench.tables import export_rows
 
 TINY = 1500  # pictures of 16x16 whose planning is timed
 FINISHED = 4000  # rows of the run that is read back
+SHARD = 1000  # rows written at once
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished run of one level: bytes of its file, CPU seconds to read, to sum up and to export it.
+    """A finished run of one level: bytes of its file, CPU seconds to write, read, sum up and export it.
 
     ``held``: bytes of its rows in memory; ``known``: of the names of what is done, which a resumed run holds.
     """
 
     rows: int
     stored: int
+    writing: float
     reading: float
     summing: float
     exporting: float
@@ -64,7 +67,7 @@ def measure_driver(folder: Path, scored: Sequence[Scored], protocol: Protocol, *
     rate = big.stat().st_size / _seconds(lambda: hash_files([big], 1, lambda _: None))
     rows, pool = _many(scored, 2000)
     row, shard, stored = _writing(folder / "rows.sqlite", rows)
-    finished = finishing(finished_run(folder, protocol, scored, FINISHED))
+    finished = finished_run(folder, protocol, scored, FINISHED)
     return DriverCosts(
         start=_start(folder, ray=ray),
         index=index,
@@ -164,20 +167,20 @@ def _pooling(pool: ScorePool) -> float:
     return min(_seconds(once) for _ in range(10))
 
 
-def finished_run(folder: Path, protocol: Protocol, scored: Sequence[Scored], count: int) -> Path:
-    """A run of one level with so many rows like those measured, as the engine would have left it."""
+def finished_run(folder: Path, protocol: Protocol, scored: Sequence[Scored], count: int) -> Finished:
+    """Write a run of one level with so many rows like those measured, shard by shard; read it back, sum it up."""
     line = protocol.data[0].model_copy(update={"dataset": "folder", "split": "full", "keep": "all"})
     card = protocol.model_copy(update={"data": [line], "distort": [], "version": count})
     cell = plan_run(card, ["ela"], folder / "tiny", Options(out=folder / "runs", workers=1), lambda _: None)[0].cells[0]
     rows, pool = _many(scored, count)
     with RunFile(cell.folder / "run.sqlite", write=True) as file:
-        file.append(rows, {LEVEL: pool})
+        shards = [rows[start : start + SHARD] for start in range(0, count, SHARD)]
+        writing = sum(_seconds(partial(file.append, each, {LEVEL: pool})) for each in shards)
         file.write_meta({"n_samples": count}, replace=True)
-    return cell.folder / "run.sqlite"
+    return _finishing(cell.folder / "run.sqlite", writing)
 
 
-def finishing(path: Path) -> Finished:
-    """Read a run back, sum it up with its intervals, write its rows beside it."""
+def _finishing(path: Path, writing: float) -> Finished:
     reading = _seconds(lambda: read_run(path))
     run, held = _held(lambda: read_run(path))
     with RunFile(path) as file:
@@ -185,6 +188,7 @@ def finishing(path: Path) -> Finished:
     return Finished(
         rows=len(run.rows(LEVEL)),
         stored=path.stat().st_size,
+        writing=writing,
         reading=reading,
         summing=_seconds(lambda: lines_of(run)),
         exporting=_seconds(lambda: export_rows(path, timing=False)),

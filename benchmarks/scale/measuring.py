@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scale.costs import Costs, LevelCosts, ModelCosts
-from scale.driver import Finished, finished_run, finishing, measure_driver, measure_worker_start
+from scale.driver import Finished, finished_run, measure_driver, measure_worker_start
 from scale.pictures import write_pictures
 
 from imdl_bench import catalog
@@ -92,7 +92,7 @@ def measure_rows(model: str, protocol: Protocol, counts: Sequence[int]) -> Itera
         clean = [decode(dataset, *each, with_truth=True) for each in _by_size(dataset, 1, 16)]
         _, scored = _model(model, clean, metrics)
         for count in counts:
-            yield finishing(finished_run(folder, protocol, scored, count))
+            yield finished_run(folder, protocol, scored, count)
 
 
 def _by_size(dataset: Dataset, sizes: int, repeats: int) -> list[tuple[Any, int]]:

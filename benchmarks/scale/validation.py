@@ -88,10 +88,10 @@ def _measured(stem: Path, model: str, protocol: Path, count: int) -> Costs:
     running = [
         subprocess.Popen(
             [sys.executable, str(HERE / "simulate_scale.py"), "measure", "--out", str(path), "--model", model,
-             "--protocol", str(protocol), "--sizes", sizes, "--repeats", "3", "--ray", str(count)],
+             "--protocol", str(protocol), "--sizes", sizes, "--repeats", "5", "--ray", str(0 if place else count)],
             stdout=subprocess.DEVNULL,
         )
-        for path in paths
+        for place, path in enumerate(paths)
     ]  # fmt: skip
     for process in running:
         if process.wait():
@@ -100,15 +100,14 @@ def _measured(stem: Path, model: str, protocol: Path, count: int) -> Costs:
 
 
 def _averaged(found: Sequence[Costs]) -> Costs:
+    """The first one's, whose driver knows Ray, with what the model takes beside as many others."""
     first = found[0]
     model = next(iter(first.models))
     same = [costs.models[model] for costs in found]
     forward = _mean_points([each.forward for each in same])
     score = _mean_points([each.score for each in same])
     models = {model: replace(same[0], forward=forward, score=score)}
-    driver = replace(first.driver, start=mean(costs.driver.start for costs in found))
-    starts = mean(costs.worker_start for costs in found)
-    return replace(first, models=models, driver=driver, worker_start=starts)
+    return replace(first, models=models)
 
 
 def _mean_points(found: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
