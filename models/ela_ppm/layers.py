@@ -85,7 +85,9 @@ class Stream(nn.Module):
             self.attention.append(CoordinateAttention(self.channels) if level >= FIRST_ATTENDED else nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu6(self.bn1(self.conv_stem(x)))
+        # Half precision cannot hold 256 levels of grey, and the traces of JPEG are one or two levels strong.
+        with torch.autocast(x.device.type, enabled=False):
+            x = functional.relu6(self.bn1(self.conv_stem(x)))
         for blocks, attention in zip(self.blocks, self.attention, strict=True):
             x = attention(blocks(x))
         return x
