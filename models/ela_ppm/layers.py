@@ -45,9 +45,16 @@ class TwoStreamPyramidNet(nn.Module):
 
         The pyramid's bins are even where H and W are multiples of 192.
         """
-        fused = self.rgb(both[:, :3]) + self.ela(both[:, 3:])
-        logits = self.classifier(self.fuse(self.pyramid(fused)))
-        return resized(logits, both.shape[-2:])
+        return self.decide(self.fused(both), both.shape[-2:])
+
+    def fused(self, both: Tensor) -> Tensor:
+        """What both streams found, added: (B, C, ceil(H / 32), ceil(W / 32))."""
+        added: Tensor = self.rgb(both[:, :3]) + self.ela(both[:, 3:])
+        return added
+
+    def decide(self, fused: Tensor, size: torch.Size) -> Tensor:
+        """Logits (B, 2, *size) of what :meth:`fused` gave."""
+        return resized(self.classifier(self.fuse(self.pyramid(fused))), size)
 
     def _initialise(self) -> None:
         """He's rule, which keeps the scale of what the layers pass on; the paper is silent."""
@@ -85,9 +92,7 @@ class Stream(nn.Module):
             self.attention.append(CoordinateAttention(self.channels) if level >= FIRST_ATTENDED else nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
-        # Half precision cannot hold 256 levels of grey, and the traces of JPEG are one or two levels strong.
-        with torch.autocast(x.device.type, enabled=False):
-            x = functional.relu6(self.bn1(self.conv_stem(x)))
+        x = functional.relu6(self.bn1(self.conv_stem(x)))
         for blocks, attention in zip(self.blocks, self.attention, strict=True):
             x = attention(blocks(x))
         return x

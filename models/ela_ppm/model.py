@@ -23,6 +23,7 @@ TAMPERED = 1
 class ElaPpm(TorchModel):
     """ELA-PPM as a model. ``mask`` is the softmax probability of class 1, resized bilinearly to the photograph."""
 
+    network: TwoStreamPyramidNet
     # Not the first convolution: the means over the whole picture add up what its weights lose by rounding, to 2e-5.
     followers: ClassVar[Mapping[str, str]] = {"conv_dw": "bn1", "conv_pw": "bn2", "conv1": "bn1"}
     memory_format = torch.channels_last
@@ -32,6 +33,15 @@ class ElaPpm(TorchModel):
 
     def prepare(self, image: Image) -> Tensor:
         return network_input(np.asarray(image), self.settings)
+
+    def compiled_parts(self) -> list[tuple[nn.Module, str]]:
+        return [(self.network, "fused"), (self.network, "decide")]
+
+    def forward(self, batch: Tensor) -> Tensor:
+        # Traces of JPEG are one or two levels of grey strong, and half precision does not hold 256 of them.
+        with torch.autocast(batch.device.type, enabled=False):
+            fused = self.network.fused(batch)
+        return self.network.decide(fused, batch.shape[-2:])
 
     def finish(self, outputs: Tensor, images: Sequence[Image]) -> list[Prediction]:
         tampered = outputs.float().softmax(dim=1)[:, TAMPERED:]
