@@ -77,14 +77,14 @@ def _kinds(settings: Settings) -> tuple[str, ...]:
 def _rows(place: str, batch: int, found: CellFound, settings: Settings) -> Iterator[Row]:
     reference = found.jobs[REFERENCE]
     beside = reference if isinstance(reference, Rounds) else None
-    failed = "" if beside else f"the plain module failed within {settings.memory_gib:g} GiB: {reference}"
-    once = "" if beside is None or len(beside.cpu) > 1 else "measured once"
+    failed = "" if beside else f"the plain module failed within {settings.memory_gib:g} GiB ({reference:.60})"
     for precision in _kinds(settings):
         ours = found.jobs[precision]
         if isinstance(ours, str):
             yield LeftOut(GROUP, f"{place} {precision}", ours)
             continue
         start = f"compiling took {found.starts[precision]:.0f} s" if precision in found.starts else ""
+        once = "measured once" if len(ours.cpu) == 1 else ""
         note = "; ".join(text for text in (once, start, failed) if text)
         against = "plain eager float32 module" if beside else ""
         yield measured(GROUP, f"{place} {precision}", ours, beside, against=against, per=batch, note=note)
