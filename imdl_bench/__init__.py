@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imdl_bench import catalog
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __path__ += catalog.extra_roots()  # before anything else looks for cards
 
 from imdl_bench.benchmark import RunResult, compare, leaderboard, run  # noqa: E402
