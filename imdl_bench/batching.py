@@ -82,15 +82,18 @@ def predict_each(
 def check_prediction(prediction: Prediction, *images: Image, outputs: Sequence[str]) -> None:
     """Raise PredictionError unless masks and score are what :class:`~imdl_bench.types.Prediction` promises.
 
-    Nothing is mended: no sigmoid, no clipping, no resizing.
+    What ``outputs`` does not name may be missing; where it is there, it is recorded and so it is checked. Nothing is
+    mended: no sigmoid, no clipping, no resizing.
     """
     if not isinstance(prediction, Prediction):
         raise PredictionError(f"predict returned {type(prediction).__name__}, not Prediction")
-    if "mask" in outputs:
+    if "mask" in outputs or prediction.mask is not None:
         _check_mask("mask", prediction.mask, images[0])
-        if len(images) == 2:
-            _check_mask("donor_mask", prediction.donor_mask, images[1])
-    if "score" in outputs:
+    if len(images) == 2 and ("mask" in outputs or prediction.donor_mask is not None):
+        _check_mask("donor_mask", prediction.donor_mask, images[1])
+    if len(images) == 1 and prediction.donor_mask is not None:
+        raise PredictionError("a donor_mask, but there is no donor")
+    if "score" in outputs or prediction.score is not None:
         score = prediction.score
         number = isinstance(score, (int, float, np.floating)) and not isinstance(score, bool)
         if not number or not 0 <= float(score or 0) <= 1:  # false for nan too

@@ -184,6 +184,26 @@ def test_what_is_no_prediction_is_refused_not_mended(with_plugin: Path, tmp_path
     assert all(np.isnan(line.value) for line in result.lines)
 
 
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ("score='high'", "score 'high' is not a number"),
+        ("donor_mask='x'", "a donor_mask, but there is no donor"),
+        ("score=2.0", "score 2.0 is not a number"),
+    ],
+)
+def test_what_the_card_does_not_promise_is_checked_too(
+    with_plugin: Path, tmp_path: Path, more: str, reason: str
+) -> None:
+    write_model(with_plugin, "wrong", "return image[..., 0].astype(np.float32) / np.float32(255)")
+    path = with_plugin / "models/wrong/model.py"
+    path.write_text(path.read_text().replace("mask=mask_of(i)", f"mask=mask_of(i), {more}"))
+    imdl_bench.catalog._cards.cache_clear()
+    result = _run(with_plugin, tmp_path / "out", models=["wrong"])
+    rows = pd.read_csv(result.runs[0].with_name("rows.csv"))
+    assert result.n_failed == 12 and rows["reason"].str.contains(reason, regex=False).all()
+
+
 def test_one_image_the_model_cannot_take_costs_only_itself(with_plugin: Path, tmp_path: Path) -> None:
     body = "assert image.shape[0] != 97, 'too odd'; return image[..., 0].astype(np.float32) / np.float32(255)"
     write_model(with_plugin, "picky", body)
