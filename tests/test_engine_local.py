@@ -7,9 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from plugin_folder import write_edits, write_text
+from plugin_folder import write_edits, write_model, write_text
 
 import imdl_bench
 from imdl_bench import catalog, memory
@@ -101,6 +102,21 @@ def test_within_a_run_every_thread_computes_alone() -> None:
         thread.join()
         assert torch.get_num_threads() == cv2.getNumThreads() == 1 and seen == [1]
     assert (torch.get_num_threads(), cv2.getNumThreads()) == before
+
+
+def test_a_model_alone_computes_on_one_thread_too(with_plugin: Path, tmp_path: Path) -> None:
+    """As beside a network, and as in a worker of a cluster: the last bits of its sums depend on it."""
+    body = "import torch; return np.full(image.shape[:2], torch.get_num_threads() / 64, np.float32)"
+    write_model(with_plugin, "threads", body)
+    catalog._cards.cache_clear()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        result = imdl_bench.run("edits", "threads", with_plugin / "data", out=tmp_path)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert (pd.read_csv(result.runs[0].with_name("rows.csv"))["mask_mean"] == 1 / 64).all()
 
 
 def test_masks_are_sorted_where_the_network_is() -> None:

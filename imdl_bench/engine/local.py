@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -82,8 +82,8 @@ def score_all(work: Work, entrants: Sequence[Entrant], *, workers: int, batch_si
     """
     keep_freed_memory()
     with ExitStack() as held:
-        # Alone, a model that takes batches may use all processors for each.
-        held.enter_context(one_thread_each() if any(entrant.concurrent for entrant in entrants) else nullcontext())
+        # Also for a model that is never asked by two threads: its numbers may not depend on what runs beside it.
+        held.enter_context(one_thread_each())
         pools = [ThreadPoolExecutor(count, thread_name_prefix="imdl-bench") for count in (workers, 1)]
         for pool in pools:
             held.callback(pool.shutdown, wait=True, cancel_futures=True)
