@@ -13,10 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from timing import Rounds, alternate
 
@@ -105,7 +107,10 @@ def _load(name: str, precision: str) -> Any:
 
 
 def plain_forward(name: str, inputs: Sequence[Sequence[Any]]) -> Callable[[], object]:
-    """The network as its authors write it, eager, float32, contiguous NCHW, untiled; on inputs prepared beforehand."""
+    """The network as its authors write it, eager, float32, contiguous NCHW, untiled; on inputs prepared beforehand.
+
+    In a library without ``plain`` a network is kept from changing to channels last by itself.
+    """
     import torch
 
     model = load_plain(name)
@@ -113,10 +118,25 @@ def plain_forward(name: str, inputs: Sequence[Sequence[Any]]) -> Callable[[], ob
     batches = [torch.stack([model.prepare(image) for image in images]).contiguous() for images in inputs]
 
     def forward() -> object:
-        with torch.inference_mode():
+        with torch.inference_mode(), nullcontext() if knows_plain() else _one_layout():
             return network(*batches)
 
     return forward
+
+
+def _one_layout() -> AbstractContextManager[Any]:
+    """Within this, ``contiguous`` gives NCHW whatever format is asked for."""
+    import torch
+
+    whole = torch.Tensor.contiguous
+    return patch.object(torch.Tensor, "contiguous", lambda tensor, **_: whole(tensor))
+
+
+def knows_plain() -> bool:
+    """Whether this library can leave a network as its authors write it."""
+    from imdl_bench import catalog
+
+    return "plain" in inspect.signature(catalog.load_model).parameters
 
 
 def load_plain(name: str, device: str = "cpu") -> Any:
@@ -129,7 +149,7 @@ def load_plain(name: str, device: str = "cpu") -> Any:
     from imdl_bench import catalog
 
     load: Callable[..., Any] = catalog.load_model
-    more = {"plain": True} if "plain" in inspect.signature(load).parameters else {}
+    more = {"plain": True} if knows_plain() else {}
     model = load(name, "random", device=device, **more)
     model.network.to(memory_format=torch.contiguous_format)
     return model
