@@ -220,6 +220,76 @@ def test_networks_on_gpus_share_them_as_their_cards_say() -> None:
         cluster._crews(_cluster(CPU=8.0), [_cell(1.0)], None)
 
 
+def test_no_worker_asks_for_processors_that_others_hold(task: CellTask) -> None:
+    """All stay to the end: one without room would never start, and its work never be done."""
+    for processors, graphics in ((1, 1), (4, 4), (16, 4)):
+        hired = _Hired(CPU=processors, GPU=graphics)
+        crews = cluster._crews(hired, [_cell(1.0), _cell(0.0)], None)
+        driver = cluster._Driver(hired, [], crews, cluster.Schedule([], 1))
+        for kind, crew in crews.items():
+            for _ in range(crew.count):
+                driver._hire(kind)
+        assert sum(asked["num_cpus"] for asked in hired.asked) <= processors
+        assert sum(asked["num_gpus"] for asked in hired.asked) == graphics
+        # A machine with GPUs may have fewer processors than its share of the whole cluster's.
+        assert all(asked["num_cpus"] == 0 for asked in hired.asked if asked["num_gpus"])
+
+
+class _Hired:
+    """Stands for Ray: keeps what workers ask for."""
+
+    def __init__(self, **resources: float) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.cluster_resources = lambda: resources
+
+    def remote(self, **asked: Any) -> Any:
+        self.asked.append(asked)
+        about = SimpleNamespace(remote=lambda: len(self.asked))
+        return lambda _: SimpleNamespace(remote=lambda *_: SimpleNamespace(about=about))
+
+
+def test_a_session_that_runs_already_is_told_of_plug_ins_and_of_the_folder(levels: Path, tmp_path: Path) -> None:
+    """Its workers started elsewhere, before anything of this was set."""
+    script = """if True:
+        import os, sys
+        import ray
+        os.chdir("/")
+        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+        os.chdir(sys.argv[1])
+        os.environ["IMDL_BENCH_PATH"] = "."
+        import imdl_bench
+        for out in ("ray", "again"):
+            print(imdl_bench.run("edits", "red", "data", out=out, engine="ray").n_failed, ray.is_initialized())
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "IMDL_BENCH_PATH"}
+    environment |= {"PYTHONPATH": str(Path(imdl_bench.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", script, levels], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "0 True\n0 True\n", done.stderr
+    assert _run(levels, tmp_path / "local", "--model", "red").returncode == 0
+    assert _written(tmp_path / "local") == _written(levels / "ray") == _written(levels / "again")
+
+
+def test_workers_lost_at_their_start_end_a_run_only_one_after_another() -> None:
+    hired = _Hired(CPU=1)
+    driver = cluster._Driver(hired, [], {"cpu": cluster._Crew(1, 1, 0.0)}, cluster.Schedule([], 1))
+    own = {"python": ".".join(map(str, sys.version_info[:2])), **imdl_bench.records.pixel_libraries()}
+
+    def answered(answer: bool) -> dict[str, Any]:
+        if not answer:
+            raise OSError("preempted")
+        return {"node": "a", "libraries": own}
+
+    hired.get = answered  # type: ignore[attr-defined]
+    hired.exceptions = _FullCluster.exceptions  # type: ignore[attr-defined]
+    for ready in [False, False, False, False, True] * 2:
+        list(driver._take(ready, object(), "cpu", None))
+    with pytest.raises(DataError, match="5 workers ended before they were ready; the last: preempted"):
+        for _ in range(cluster.NEVER_READY):
+            list(driver._take(False, object(), "cpu", None))
+
+
 def test_a_machine_with_other_libraries_is_refused_by_name() -> None:
     own = {"python": ".".join(map(str, sys.version_info[:2])), **imdl_bench.records.pixel_libraries()}
     cluster._refuse_other_libraries({"node": "b", "libraries": own})
@@ -239,7 +309,7 @@ class _FullCluster:
     def put(self, cell: CellTask) -> CellTask:
         return cell
 
-    def remote(self, **_: float) -> Any:
+    def remote(self, **_: object) -> Any:
         def score(cell: CellTask, samples: Any, done: Any) -> Any:
             return score_shard(cell, samples, done, 1)
 
@@ -247,7 +317,7 @@ class _FullCluster:
             about = SimpleNamespace(remote=lambda: "ready")
             score = SimpleNamespace(remote=lambda *given: lambda: score(*given))
 
-        return lambda _: SimpleNamespace(remote=lambda _: Worker())
+        return lambda _: SimpleNamespace(remote=lambda *_: Worker())
 
     def wait(self, answers: list[Any], **_: float) -> tuple[list[Any], list[Any]]:
         self.waits += 1

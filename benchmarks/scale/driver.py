@@ -222,6 +222,7 @@ def measure_worker_start(workers: int) -> float:
         return _until("import imdl_bench.torch_model", "")
     code = f"""
 import os, time
+from pathlib import Path
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
 from imdl_bench.engine.ray import ShardWorker
@@ -231,7 +232,7 @@ class Worker(ShardWorker):
         return self.about()
 ray.init("local", num_cpus={workers}, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 started = time.perf_counter()
-crew = [ray.remote(num_cpus=1)(Worker).remote(1) for _ in range({workers})]
+crew = [ray.remote(num_cpus=1)(Worker).remote(1, Path.cwd()) for _ in range({workers})]
 ray.get([each.ready.remote() for each in crew])
 print("seconds", time.perf_counter() - started)
 """

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from imdl_bench import records
@@ -34,8 +35,10 @@ class _Crew:
 class ShardWorker:
     """A worker process. It loads a model when it meets the first shard of it."""
 
-    def __init__(self, cpus: int) -> None:
-        self._cpus = cpus
+    def __init__(self, cpus: int, folder: Path) -> None:
+        self._cpus = min(cpus, default_workers())
+        if folder.is_dir():  # what the command names relative to its folder is found from there
+            os.chdir(folder)
 
     def about(self) -> dict[str, Any]:
         """What must be as on the driver."""
@@ -101,8 +104,11 @@ class _Driver:
 
     def _hire(self, kind: str) -> None:
         crew = self._crews[kind]
-        remote = self._ray.remote(num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=0)(ShardWorker)
-        worker = remote.remote(crew.cpus)
+        # GPUs say how many there can be; with processors asked for too, some would find room on no machine.
+        cpus = 0 if crew.gpus else crew.cpus
+        told = {"env_vars": variables} if (variables := _variables()) else None
+        remote = self._ray.remote(num_cpus=cpus, num_gpus=crew.gpus, max_restarts=0, runtime_env=told)(ShardWorker)
+        worker = remote.remote(crew.cpus, Path.cwd())
         self._running[worker.about.remote()] = (worker, kind, None)
 
     def _take(self, answer: Any, worker: Any, kind: str, shard: Shard | None) -> Iterator[tuple[int, ShardScores]]:
@@ -125,6 +131,7 @@ class _Driver:
                 yield from self._lost(shard, f"ended the worker process ({type(error).__name__})")
         else:
             self._idle.append((worker, kind))
+            self._never_ready = 0
             if shard is None:
                 _refuse_other_libraries(found)
             else:
@@ -149,6 +156,15 @@ class _Driver:
             samples = cell.samples[shard.start : shard.stop]
             answer = worker.score.remote(self._sent[shard.cell], samples, cell.done_of(samples))
             self._running[answer] = (worker, kind, shard)
+
+
+def _variables() -> dict[str, str]:
+    """What the environment says to this library; plug-in folders absolute, as they are looked up at once."""
+    found = {name: value for name, value in os.environ.items() if name.startswith("IMDL_BENCH_")}
+    if plugins := found.get("IMDL_BENCH_PATH"):
+        folders = (Path(folder).expanduser().absolute() for folder in plugins.split(os.pathsep) if folder)
+        found["IMDL_BENCH_PATH"] = os.pathsep.join(map(str, folders))
+    return found
 
 
 def _kind(cell: CellTask) -> str:
@@ -197,11 +213,10 @@ def _ray(address: str | None, processes: int | None) -> Iterator[Any]:
         yield ray
         return
     own: dict[str, Any] = {"num_cpus": processes or default_workers(), "object_store_memory": RESULTS_BYTES}
-    paths = {name: value for name, value in os.environ.items() if name.startswith("IMDL_BENCH_")}
     try:
         ray.init(
             address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False,
-            runtime_env={"env_vars": paths} if paths else None, **({} if address else own),
+            **({} if address else own),
         )  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--engine ray: {address or 'no cluster'} cannot be used: {error}") from None
