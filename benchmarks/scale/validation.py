@@ -1,4 +1,4 @@
-"""Real runs of the ray engine on this machine, held against predictions from costs measured just before."""
+"""Real runs of the ray engine on this machine, held against predictions from costs measured just before them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 import yaml
-from scale.costs import Costs, read_costs
+from scale.costs import Costs, read_costs, seconds
 from scale.grid import Cell, Cluster, Grid, GridData, GridModel, Habits, cells_of
 from scale.pictures import write_pictures
 from scale.simulation import simulate
@@ -36,13 +36,15 @@ HERE = Path(__file__).resolve().parents[1]
 class Trial:
     """One run: wall seconds predicted and taken, and the load of the machine before.
 
-    ``explained``: what would have been predicted from the network's seconds that the run itself recorded. It differs
-    from ``predicted`` where the machine was busier or idler than a minute before, and says whether the rest is right:
-    schedule, starts, decoding, scoring, driver.
+    ``predicted``: from CPU seconds measured beforehand, as on a machine with nothing else to do. ``stretch``: wall
+    seconds of the network as the run recorded them, by its CPU seconds; much above 1, others used the processors.
+    ``explained``: what would have been predicted with the network's seconds as recorded: whether the rest is right,
+    such as the schedule, starts, decoding, scoring and the driver.
     """
 
     workers: int
     predicted: float
+    stretch: float
     explained: float
     taken: float
     load: float
@@ -61,8 +63,9 @@ def validate(out: Path, model: str, images: int, workers: Sequence[int], rounds:
             predicted = _predicted(costs, model, out / "data", count)
             folder = out / f"run-{turn}-{count}"
             taken = _run(protocol, model, out / "data", folder, count)
-            explained = _predicted(_with_recorded(costs, model, folder), model, out / "data", count)
-            trials.append(Trial(count, predicted, explained, taken, load))
+            recorded = _with_recorded(costs, model, folder)
+            explained = _predicted(recorded, model, out / "data", count)
+            trials.append(Trial(count, predicted, _stretch(costs, recorded, model), explained, taken, load))
             print(_line(trials[-1]), flush=True)
     found = [asdict(each) for each in trials]
     write_atomically(out / "validation.json", (json.dumps(found, indent=1) + "\n").encode())
@@ -72,8 +75,9 @@ def validate(out: Path, model: str, images: int, workers: Sequence[int], rounds:
 def _line(trial: Trial) -> str:
     return (
         f"{trial.workers} workers: taken {trial.taken:.1f} s, predicted {trial.predicted:.1f} s "
-        f"({trial.predicted / trial.taken - 1:+.1%}), with the network's seconds as recorded {trial.explained:.1f} s "
-        f"({trial.explained / trial.taken - 1:+.1%}); load average before {trial.load:.1f}, {os.cpu_count()} processors"
+        f"({trial.predicted / trial.taken - 1:+.1%}); the network took {trial.stretch:.2f} times its CPU seconds, with "
+        f"which {trial.explained:.1f} s would be predicted ({trial.explained / trial.taken - 1:+.1%}); "
+        f"load average before {trial.load:.1f} on {os.cpu_count()} processors"
     )
 
 
@@ -121,24 +125,30 @@ def _mean_points(found: Sequence[Sequence[Sequence[float]]]) -> list[list[float]
 
 
 def _with_recorded(costs: Costs, model: str, folder: Path) -> Costs:
-    """Costs with the network's wall seconds that a run wrote down, by area."""
+    """Costs with the network's wall seconds that a run wrote down, by area, on both clocks."""
     (path,) = find_runs([folder])
-    seconds: dict[float, list[float]] = {}
+    by_area: dict[float, list[float]] = {}
     with RunFile(path) as file:
         for row in file.rows():
             if row.seconds is not None and row.height is not None and row.width is not None:
-                seconds.setdefault(row.height * row.width / 1e6, []).append(row.seconds)
-    forward = [[area, mean(found), mean(found)] for area, found in sorted(seconds.items())]
+                by_area.setdefault(row.height * row.width / 1e6, []).append(row.seconds)
+    forward = [[area, mean(found), mean(found)] for area, found in sorted(by_area.items())]
     return replace(costs, models={model: replace(costs.models[model], forward=forward)})
 
 
+def _stretch(costs: Costs, recorded: Costs, model: str) -> float:
+    """How much longer the network took in a run than on a processor of its own; all areas weigh the same."""
+    taken, alone = recorded.models[model].forward, seconds(costs.models[model].forward, "cpu")
+    return mean(point[1] / alone.at(point[0]) for point in taken)
+
+
 def _predicted(costs: Costs, model: str, data: Path, count: int) -> float:
-    """The makespan on processors, one thread each, as the wall clock goes; images are those of the run."""
+    """The makespan on processors of which each worker has one to itself; images are those of the run."""
     areas = [_area(sample.image) for sample in load_dataset("folder", data).samples if sample.forged]
     levels = tuple(each.name for each in parse_distortions(LEVELS))
     grid = Grid((GridModel(model, model),), (GridData("folder", len(areas), mean(areas), 0.0),), levels)
     cluster = Cluster(count, cores=1, flops=None, per_node=count, hashing=1, spread=0.0)
-    cells: list[Cell] = cells_of(grid, costs, cluster, seed=0, clock="wall")
+    cells: list[Cell] = cells_of(grid, costs, cluster, seed=0, clock="cpu")
     return simulate(cells, grid, costs, cluster, Habits()).makespan
 
 
