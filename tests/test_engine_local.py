@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,7 @@ from imdl_bench.engine.local import Entrant
 from imdl_bench.metrics.histogram import sort_scores
 from imdl_bench.threads import one_thread_each
 
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 LEVELS = "distort: [none, {gaussian_noise: {sigma: [5, 20]}}, {crop: {fraction: 0.7}}]\n"
 
 
@@ -117,6 +120,16 @@ def test_a_model_alone_computes_on_one_thread_too(with_plugin: Path, tmp_path: P
     finally:
         torch.set_num_threads(before)
     assert (pd.read_csv(result.runs[0].with_name("rows.csv"))["mask_mean"] == 1 / 64).all()
+
+
+def test_torch_that_a_model_imports_when_asked_has_one_thread_too(plugin: Path, tmp_path: Path, cli: Cli) -> None:
+    body = "import torch; return np.full(image.shape[:2], torch.get_num_threads() / 64, np.float32)"
+    write_model(plugin, "late", body)
+    more = {"IMDL_BENCH_PATH": str(plugin), "OMP_NUM_THREADS": "3"}
+    done = cli("run", "edits", "--model", "late", "--data", plugin / "data", "--out", tmp_path / "out", **more)
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_csv(next((tmp_path / "out").rglob("rows.csv")))
+    assert (rows["mask_mean"] == 1 / 64).all()
 
 
 def test_masks_are_sorted_where_the_network_is() -> None:
