@@ -148,7 +148,7 @@ def load_model(
     build = model_entry(name)
     try:
         model: Any = build(**arguments)
-        if not plain and hasattr(model, "followers"):
+        if not plain and getattr(model, "folded", None) is False:  # a TorchModel
             model.fold()
     except ImdlBenchError:
         raise

@@ -50,8 +50,10 @@ def fold_norms(network: nn.Module, followers: Mapping[str, str]) -> int:
 def prefer_onednn(network: nn.Module) -> None:
     """Let oneDNN compute 1x1 convolutions on one thread of a CPU too, where PyTorch takes MKL: about twice as fast.
 
-    PyTorch keeps dilated convolutions for oneDNN, and to a kernel of one pixel dilation means nothing.
+    PyTorch keeps dilated convolutions for oneDNN, if it has that, and to a kernel of one pixel dilation means nothing.
     """
+    if not torch.backends.mkldnn.is_available():
+        return
     for module in network.modules():
         if type(module) is nn.Conv2d and module.kernel_size == (1, 1):
             module.dilation = (2, 2)

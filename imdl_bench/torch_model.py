@@ -293,7 +293,7 @@ class TorchModel(_Network):
         network: the module, in eval mode, on ``device``.
         concurrent: true on the CPU: several threads may call ``predict`` at once, one image each, so :meth:`prepare`,
             :meth:`forward` and :meth:`finish` may leave nothing behind in the model or its network. A model that does
-            must set it to ``False``.
+            must say ``concurrent = False`` in its class.
         followers: which BatchNorm reads what a convolution gives, and nothing else does; see :func:`fold_norms`.
             ``None``: nothing is folded.
         memory_format: of the weights where predictions are made or the network learns; ``torch.channels_last`` is up

@@ -146,8 +146,15 @@ def _pids(levels: Path, run: subprocess.Popen[Any]) -> Iterator[int]:
 def test_what_a_cluster_cannot_do_is_said_before_anything_starts(levels: Path, tmp_path: Path) -> None:
     joined = _run(levels, tmp_path, "--address", "auto")
     assert joined.returncode == 2 and "only the engine ray joins a cluster" in joined.stderr
-    nowhere = _run(levels, tmp_path, "--engine", "ray", "--address", "auto")
-    assert nowhere.returncode == 2 and "--engine ray: auto cannot be used" in nowhere.stderr
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(address: str, **_: object) -> None:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
+    with pytest.raises(UsageError, match="--engine ray: auto cannot be used: nobody answers"):
+        next(cluster.score_on_cluster([], "auto", None))
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

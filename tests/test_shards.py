@@ -189,13 +189,12 @@ def test_a_worker_gets_only_what_its_kind_can_do(cells: list[CellWork], costs: l
 
 def test_work_waits_only_for_workers_of_its_kind() -> None:
     schedule = Schedule([CellWork(2, "a", "gpu")], 1)
-    assert (schedule.waiting("gpu"), schedule.waiting("cpu")) == (True, False)
     assert schedule.next(0, "cpu") is None
     shard = schedule.next(0, "gpu")
-    assert not schedule.waiting("gpu")
+    assert schedule.next(1, "gpu") is None
     assert not schedule.finished
     schedule.lost(shard)
-    assert schedule.waiting("gpu")
+    assert schedule.next(0, "cpu") is None
     schedule.done(schedule.next(1, "gpu"), 1.0)
     assert schedule.finished
 

@@ -103,12 +103,6 @@ class Schedule:
         """Whether every image was scored or given up."""
         return not self._again and not self._at_work.any() and not self._left.any()
 
-    def waiting(self, kind: str) -> bool:
-        """Whether some work waits for workers of a kind."""
-        return any(self._cells[shard.cell].kind == kind for shard in self._again) or bool(
-            (self._of_kind.get(kind, False) & (self._left > 0)).any()
-        )
-
     def _lost_one(self, kind: str) -> Shard | None:
         for place, shard in enumerate(self._again):
             if self._cells[shard.cell].kind == kind:
