@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench_networks import list_networks
 from inputs import photograph
 from machine import machine_facts
 from network_cell import load_plain
@@ -84,7 +85,7 @@ def main() -> None:
     peaks = next((peaks for name, peaks in PEAKS.items() if name in device), {}) | dict(options.peak)
     speeds = [
         _shown(measure(name, size, precision, peaks.get(precision), options))
-        for name in options.model or _networks()
+        for name in options.model or list_networks()
         for size in options.size or SIZES
         for precision in options.precision or PRECISIONS
     ]
@@ -155,7 +156,7 @@ def compare_leaderboards(options: argparse.Namespace) -> Iterator[Agreement]:
     """The sample scored with float32 on the CPU, and on the device in each precision."""
     from imdl_bench import catalog
 
-    for name in options.model or _networks():
+    for name in options.model or list_networks():
         if catalog.model_card(name).input == "pair":
             continue  # the sample holds no pairs
         model = f"{name}@{PACKAGED if PACKAGED in (catalog.model_card(name).weights or {}) else 'random'}"
@@ -177,12 +178,6 @@ def _auc(model: str, precision: str, device: str, options: argparse.Namespace) -
         result = imdl_bench.run(protocol, model, out=out, limit=options.limit, device=device,
                                 precision=precision, compile=compiled)  # fmt: skip
     return next(line.value for line in result.lines if line.metric == AUC)
-
-
-def _networks() -> list[str]:
-    from imdl_bench import catalog
-
-    return [name for name in catalog.list_models() if catalog.model_card(name).weights is not None]
 
 
 def _per_second(rounds: Rounds | str, images: int) -> float | None:

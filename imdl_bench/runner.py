@@ -13,7 +13,6 @@ from imdl_bench.engine.local import Entrant, Work, score_all
 from imdl_bench.engine.scored import Scored
 from imdl_bench.engine.tasks import CellTask, ShardScores
 from imdl_bench.metrics.histogram import ScorePool
-from imdl_bench.metrics.names import parse_metric
 from imdl_bench.planning import Cell, Options, Plan, Progress
 from imdl_bench.predictions import Recorded
 from imdl_bench.records import Row, RunFile
@@ -47,9 +46,7 @@ def _score_here(
         for cell, writer in zip(cells, writers, strict=True):
             assert cell.model is not None
             entrants.append(Entrant(str(cell.spec), cell.model, cell.outputs, writer.done))
-        metrics = [parse_metric(name) for name in protocol.metrics]
-        samples = list(enumerate(plan.samples))
-        work = Work(plan.dataset, samples, plan.distortions, metrics, protocol.pixels_of == "all", options.seed)
+        work = Work.of(protocol, plan.dataset, list(enumerate(plan.samples)), options.seed)
         for place, scored in score_all(work, entrants, workers=options.workers, batch_size=options.images_at_once):
             writers[place].take(scored)
         for writer in writers:
@@ -96,10 +93,7 @@ class Writer:
 
     def take(self, scored: Scored) -> None:
         """One prediction."""
-        pool = self._pool(scored.distortion)
-        for pixels in scored.pixels:
-            if pixels.histogram is not None:
-                pool.add(pixels.scores, pixels.histogram)
+        scored.add_to(self._pool(scored.distortion))
         self._keep(scored.rows, scored.masks, 1)
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self._commit()

@@ -249,10 +249,13 @@ class _Hired:
         self.asked: list[dict[str, Any]] = []
         self.cluster_resources = lambda: resources
 
-    def remote(self, **asked: Any) -> Any:
-        self.asked.append(asked)
-        about = SimpleNamespace(remote=lambda: len(self.asked))
-        return lambda _: SimpleNamespace(remote=lambda *_: SimpleNamespace(about=about))
+    def remote(self, _: type) -> Any:
+        def options(**asked: Any) -> Any:
+            self.asked.append(asked)
+            about = SimpleNamespace(remote=lambda: len(self.asked))
+            return SimpleNamespace(remote=lambda *_: SimpleNamespace(about=about))
+
+        return SimpleNamespace(options=options)
 
 
 def test_a_session_that_runs_already_is_told_of_plug_ins_and_of_the_folder(levels: Path, tmp_path: Path) -> None:
@@ -316,7 +319,7 @@ class _FullCluster:
     def put(self, cell: CellTask) -> CellTask:
         return cell
 
-    def remote(self, **_: object) -> Any:
+    def remote(self, _: type) -> Any:
         def score(cell: CellTask, samples: Any, done: Any) -> Any:
             return score_shard(cell, samples, done, 1)
 
@@ -324,7 +327,7 @@ class _FullCluster:
             about = SimpleNamespace(remote=lambda: "ready")
             score = SimpleNamespace(remote=lambda *given: lambda: score(*given))
 
-        return lambda _: SimpleNamespace(remote=lambda *_: Worker())
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: Worker()))
 
     def wait(self, answers: list[Any], **_: float) -> tuple[list[Any], list[Any]]:
         self.waits += 1

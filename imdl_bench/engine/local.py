@@ -12,14 +12,15 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from imdl_bench.batching import MAX_WAITING_PIXELS, ShapeBatches, predict_each
+from imdl_bench.cards import Protocol
 from imdl_bench.dataset import Dataset
-from imdl_bench.distortions import Distortion
+from imdl_bench.distortions import Distortion, parse_distortions
 from imdl_bench.engine.decoded import Decoded, decode, distort
 from imdl_bench.engine.scored import Scored, Sort, failed, score
 from imdl_bench.errors import ImageError, PredictionError
 from imdl_bench.memory import keep_freed_memory, pixels_at_once
 from imdl_bench.metrics.histogram import sort_scores
-from imdl_bench.metrics.names import Metric
+from imdl_bench.metrics.names import Metric, parse_metric
 from imdl_bench.predictions import Recorded
 from imdl_bench.threads import one_thread_each
 from imdl_bench.types import Model, PairModel, Prediction, Sample
@@ -38,6 +39,12 @@ class Work:
     metrics: Sequence[Metric]
     pixels_of_all: bool
     seed: int
+
+    @classmethod
+    def of(cls, protocol: Protocol, dataset: Dataset, samples: Sequence[tuple[int, Sample]], seed: int) -> Work:
+        """What a protocol does with some samples of a data set."""
+        metrics = [parse_metric(name) for name in protocol.metrics]
+        return cls(dataset, samples, parse_distortions(protocol.distort), metrics, protocol.pixels_of == "all", seed)
 
     @property
     def with_truth(self) -> bool:

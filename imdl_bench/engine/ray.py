@@ -42,9 +42,7 @@ class ShardWorker:
 
     def about(self) -> dict[str, Any]:
         """What must be as on the driver."""
-        node = platform.node()
-        libraries = {"python": ".".join(map(str, sys.version_info[:2])), **records.pixel_libraries()}
-        return {"node": node, "pid": os.getpid(), "libraries": libraries}
+        return {"node": platform.node(), "libraries": _libraries()}
 
     def score(self, cell: CellTask, samples: Any, done: Any) -> ShardScores:
         """Score some samples of a cell. Raises as :func:`~imdl_bench.engine.tasks.score_shard`."""
@@ -82,6 +80,7 @@ class _Driver:
         self._cells = cells
         self._crews = crews
         self._schedule = schedule
+        self._worker = ray.remote(ShardWorker)
         self._sent = [ray.put(cell.without_samples()) for cell in cells]
         self._running: dict[Any, tuple[Any, str, Shard | None]] = {}  # by what Ray will answer
         self._idle: list[tuple[Any, str]] = []
@@ -107,8 +106,8 @@ class _Driver:
         # GPUs say how many there can be; with processors asked for too, some would find room on no machine.
         cpus = 0 if crew.gpus else crew.cpus
         told = {"env_vars": variables} if (variables := _variables()) else None
-        remote = self._ray.remote(num_cpus=cpus, num_gpus=crew.gpus, max_restarts=0, runtime_env=told)(ShardWorker)
-        worker = remote.remote(crew.cpus, Path.cwd())
+        asked = self._worker.options(num_cpus=cpus, num_gpus=crew.gpus, max_restarts=0, runtime_env=told)
+        worker = asked.remote(crew.cpus, Path.cwd())
         self._running[worker.about.remote()] = (worker, kind, None)
 
     def _take(self, answer: Any, worker: Any, kind: str, shard: Shard | None) -> Iterator[tuple[int, ShardScores]]:
@@ -191,9 +190,13 @@ def _crews(ray: Any, cells: Sequence[CellTask], processes: int | None) -> dict[s
     return crews
 
 
+def _libraries() -> dict[str, str]:
+    """Versions that numbers, or what workers are sent, depend on."""
+    return {"python": ".".join(map(str, sys.version_info[:2])), **records.pixel_libraries()}
+
+
 def _refuse_other_libraries(about: dict[str, Any]) -> None:
-    own = {"python": ".".join(map(str, sys.version_info[:2])), **records.pixel_libraries()}
-    theirs = about["libraries"]
+    own, theirs = _libraries(), about["libraries"]
     names = [name for name in own | theirs if own.get(name) != theirs.get(name)]
     other = [f"{name} {theirs.get(name)} (here {own.get(name)})" for name in names]
     if other:
@@ -204,7 +207,7 @@ def _refuse_other_libraries(about: dict[str, Any]) -> None:
 def _ray(address: str | None, processes: int | None) -> Iterator[Any]:
     """Ray, joined or started here; one that the caller has started already is used and left as it is."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's default to be: without it Ray warns
     try:
         import ray
     except ImportError:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imdl_bench import records
 from imdl_bench.distortions import NONE
 from imdl_bench.engine.decoded import Decoded
-from imdl_bench.metrics.histogram import SortedScores, coarsen, pack_counts, sort_scores
+from imdl_bench.metrics.histogram import ScorePool, SortedScores, coarsen, pack_counts, sort_scores
 from imdl_bench.metrics.names import Metric
 from imdl_bench.metrics.pixel import PixelScores, score_pixels
 from imdl_bench.records import Row
@@ -30,6 +30,12 @@ class Scored:
     rows: list[Row]
     pixels: list[PixelScores] = field(default_factory=list)
     masks: dict[str, KeptMask] = field(default_factory=dict)
+
+    def add_to(self, pool: ScorePool) -> None:
+        """Add the pixels to those of other images under the same distortion."""
+        for pixels in self.pixels:
+            if pixels.histogram is not None:
+                pool.add(pixels.scores, pixels.histogram)
 
 
 def failed(decoded: Decoded, reason: str) -> Scored:

@@ -11,13 +11,11 @@ from typing import Any
 from imdl_bench import catalog
 from imdl_bench.cards import Protocol
 from imdl_bench.dataset import Dataset
-from imdl_bench.distortions import parse_distortions
 from imdl_bench.engine.decoded import Decoded
 from imdl_bench.engine.local import Entrant, Work, score_all
 from imdl_bench.engine.scored import Scored, failed
 from imdl_bench.errors import DataError
 from imdl_bench.metrics.histogram import ScorePool
-from imdl_bench.metrics.names import parse_metric
 from imdl_bench.model_spec import ModelSpec
 from imdl_bench.planning import Cell, Options, Plan
 from imdl_bench.records import Row
@@ -41,9 +39,6 @@ class ModelTask:
     compile: bool
     gpus: float
 
-    def __hash__(self) -> int:
-        return hash((self.spec, self.code))
-
 
 @dataclass(frozen=True, slots=True)
 class CellTask:
@@ -57,6 +52,7 @@ class CellTask:
     protocol: Protocol
     batch_size: int
     seed: int
+    levels: tuple[str, ...]
     samples: tuple[tuple[int, Sample], ...] = field(default=(), repr=False)
     done: frozenset[tuple[str, str]] = field(default_factory=frozenset, repr=False)
 
@@ -71,29 +67,22 @@ class CellTask:
             cell.spec, cell.weights, cell.outputs, cell.about["key"]["model_code"], options.device.partition(":")[0],
             options.precision, options.compile and cell.weights is not None, gpus,
         )  # fmt: skip
+        levels = tuple(distortion.name for distortion in plan.distortions)
         samples = tuple(
             (position, sample)
             for position, sample in enumerate(plan.samples)
-            if any((distortion.name, sample.id) not in done for distortion in plan.distortions)
+            if any((level, sample.id) not in done for level in levels)
         )
         dataset = replace(plan.dataset, samples=(), indexed=())
-        return cls(model, dataset, protocol, options.images_at_once, options.seed, samples, done)
+        return cls(model, dataset, protocol, options.images_at_once, options.seed, levels, samples, done)
 
     def without_samples(self) -> CellTask:
         """What every shard of the cell has in common."""
         return replace(self, samples=(), done=frozenset())
 
-    def work(self, samples: Sequence[tuple[int, Sample]]) -> Work:
-        """On some of its samples."""
-        metrics = [parse_metric(name) for name in self.protocol.metrics]
-        distortions = parse_distortions(self.protocol.distort)
-        return Work(self.dataset, samples, distortions, metrics, self.protocol.pixels_of == "all", self.seed)
-
     def done_of(self, samples: Sequence[tuple[int, Sample]]) -> frozenset[tuple[str, str]]:
         """What of some samples is scored already."""
-        levels = [distortion.name for distortion in parse_distortions(self.protocol.distort)]
-        keys = ((level, sample.id) for level in levels for _, sample in samples)
-        return frozenset(key for key in keys if key in self.done) if self.done else frozenset()
+        return self.done.intersection((level, sample.id) for level in self.levels for _, sample in samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +115,8 @@ def score_shard(
     model = _model(cell.model)
     loaded = time.perf_counter()
     entrant = Entrant(str(cell.model.spec), model, cell.model.outputs, done)
-    found = score_all(cell.work(samples), [entrant], workers=workers, batch_size=cell.batch_size)
+    work = Work.of(cell.protocol, cell.dataset, samples, cell.seed)
+    found = score_all(work, [entrant], workers=workers, batch_size=cell.batch_size)
     scores = _gathered(scored for _, scored in found)
     return replace(scores, seconds=time.perf_counter() - loaded, loading=loaded - started)
 
@@ -136,10 +126,10 @@ def failed_shard(
 ) -> ShardScores:
     """Samples that no worker could score, at every level that is lacking."""
     return _gathered(
-        failed(Decoded(sample, position, distortion=distortion.name), f"{cell.model.spec}: {reason}")
+        failed(Decoded(sample, position, distortion=level), f"{cell.model.spec}: {reason}")
         for position, sample in samples
-        for distortion in cell.work(samples).distortions
-        if (distortion.name, sample.id) not in done
+        for level in cell.levels
+        if (level, sample.id) not in done
     )
 
 
@@ -150,10 +140,7 @@ def _gathered(found: Iterable[Scored]) -> ShardScores:
     pools: dict[str, ScorePool] = {}
     count = 0
     for scored in found:
-        pool = pools.setdefault(scored.distortion, ScorePool())
-        for pixels in scored.pixels:
-            if pixels.histogram is not None:
-                pool.add(pixels.scores, pixels.histogram)
+        scored.add_to(pools.setdefault(scored.distortion, ScorePool()))
         rows += scored.rows
         masks |= scored.masks
         count += 1
